@@ -1,0 +1,128 @@
+# lease.h. Everything is built into build/; `make help` lists what there is to do.
+CC ?= cc
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+BUILD ?= build
+B := $(BUILD)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
+    -Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2
+OURS = -std=c11 -D_GNU_SOURCE -I. $(WARNINGS) $(INCLUDES) -MMD -MP $(CPPFLAGS) $(CFLAGS)
+
+# MBEDTLS_DIR=DIR takes mbedTLS from a source tree in which `make lib` has run.
+ifdef MBEDTLS_DIR
+INCLUDES += -isystem $(MBEDTLS_DIR)/include
+LDFLAGS += -L$(MBEDTLS_DIR)/library
+endif
+# llhttp is a library (Debian 13 and later), or the C sources that Node.js is built from (Debian 12).
+ifneq ($(wildcard /usr/include/llhttp.h /usr/local/include/llhttp.h),)
+LLHTTP := -lllhttp
+else
+INCLUDES += -isystem /usr/share/include/llhttp
+LLHTTP := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
+endif
+LIBS = $(LDFLAGS) $(filter -l%,$(LLHTTP)) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread
+
+programs = $(patsubst $(1)/%.c,$(B)/$(notdir $(1))/%,$(wildcard $(1)/$(2)))
+LEASE_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/lease/*.c))
+DEVAPI_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/devapi/*.c))
+EXAMPLES := $(call programs,examples,*.c)
+UNIT := $(call programs,tests/unit,test_*.c)
+IO := $(call programs,tests/io,test_*.c)
+SIM := $(call programs,tests/sim,test_*.c)
+TOOLS := $(if $(LEASE_O),$(B)/lease) $(if $(DEVAPI_O),$(B)/devapi) \
+    $(patsubst tests/e2e/beat.c,$(B)/beat,$(wildcard tests/e2e/beat.c))
+# The end-to-end scripts find the programs by these.
+export LEASE_BIN = $(abspath $(B)/lease)
+export DEVAPI_BIN = $(abspath $(B)/devapi)
+export BEAT_BIN = $(abspath $(B)/beat)
+
+all: $(TOOLS) $(EXAMPLES) ## build the lease tool, the development API server and the examples
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile | awk '{ printf "  make %-13s", $$2; \
+	    $$1 = $$2 = ""; print substr($$0, 3) }'
+
+# What a fresh machine lacks is installed first; the makefile is read again after that.
+demo: ## the main job: three candidates on a TLS API server, one killed, one frozen, one releasing
+	@tools/setup
+	@$(MAKE) --no-print-directory $(B)/demo_tool all
+	@$(B)/demo_tool
+test: ## everything that runs without a cluster, in a few minutes
+	@tools/setup
+	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) io' '$(MAKE) e2e'
+test-cluster: $(TOOLS) ## against a real kube-apiserver and etcd (needs Go, builds them once)
+	@tests/cluster/run
+
+examples: $(EXAMPLES) ## build/examples/*
+unit: $(UNIT) ## section by section, the implementation included
+	@tools/suite $(UNIT)
+io: $(IO) ## scripted transports and servers
+	@tools/suite $(IO)
+sim: $(SIM) ## electors against a modelled server in virtual time
+	@tools/suite $(SIM)
+e2e: $(TOOLS) ## the tool against the development API server over TLS
+	@tools/suite tests/e2e/run
+compile: ## C11, C++17, every option, two compilers, exported symbols
+	@CC='$(CC)' tests/compile/run
+static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6
+	@tools/setup static
+	@tools/static
+bench: $(TOOLS) static ## measures beside their budgets
+	@tests/bench/bench.sh
+check: ## style and layering, as far as a machine can tell
+	@tools/check
+
+SANITIZED = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+asan: ## unit, io and e2e with the address and undefined behaviour sanitizers
+	@+$(MAKE) --no-print-directory sanitized BUILD=build/asan \
+	    CFLAGS='$(SANITIZED) -fsanitize=address,undefined'
+tsan: ## the same with the thread sanitizer
+	@+$(MAKE) --no-print-directory sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -fsanitize=thread'
+sanitized:
+	@+tools/suite '$(MAKE) unit' '$(MAKE) io' '$(MAKE) e2e'
+valgrind: all ## the same under valgrind
+	@+WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(MAKE) sanitized
+
+install: $(B)/lease ## lease.h and lease below $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(B)/lease $(DESTDIR)$(PREFIX)/bin/lease
+	install -m 644 lease.h $(DESTDIR)$(PREFIX)/include/lease.h
+dist: ## build/lease.h-VERSION.tar.gz, and test it
+	@tools/dist
+clean: ## remove build/
+	rm -rf build
+
+define link
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
+endef
+LLHTTP_O := $(filter %.o,$(LLHTTP))
+$(B)/lease: $(LEASE_O) $(LLHTTP_O)
+	$(link)
+$(B)/devapi: $(DEVAPI_O) $(LLHTTP_O)
+	$(link)
+$(B)/beat: $(B)/tests/e2e/beat.o
+	$(link)
+$(B)/demo_tool: $(B)/tools/demo.o
+	$(link)
+$(B)/examples/%: $(B)/examples/%.o $(LLHTTP_O)
+	$(link)
+$(B)/unit/%: $(B)/tests/unit/%.o $(LLHTTP_O)
+	$(link)
+$(B)/io/%: $(B)/tests/io/%.o $(LLHTTP_O)
+	$(link)
+$(B)/sim/%: $(B)/tests/sim/%.o $(LLHTTP_O)
+	$(link)
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(OURS) -c -o $@ $<
+$(B)/llhttp/%.o: /usr/share/llhttp/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp -c -o $@ $<
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.SECONDARY:
+.DELETE_ON_ERROR:
+.PHONY: all help demo test test-cluster examples unit io sim e2e compile static bench check asan \
+    tsan sanitized valgrind install dist clean

@@ -1,0 +1,1027 @@
+/* lease.h 0.1.0 -- leader election on a Kubernetes Lease: who leads, from when to when
+ * SPDX-License-Identifier: MIT */
+
+#if defined(LEASE_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* getrandom, CLOCK_BOOTTIME, MADV_WIPEONFORK */
+#endif
+
+#ifndef LEASE_H
+#define LEASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LEASE_VERSION_MAJOR 0
+#define LEASE_VERSION_MINOR 1
+#define LEASE_VERSION_PATCH 0
+#define LEASE_VERSION_STRING "0.1.0"
+
+#ifndef LEASE_API
+#define LEASE_API extern
+#endif
+
+/* Longest accepted strings, in bytes without the terminator. A value that is too long is refused,
+ * never cut; only a foreign holder's identity is cut when it is shown. */
+#define LEASE_MAX_NAME 253      /* Kubernetes: DNS subdomain */
+#define LEASE_MAX_NAMESPACE 63  /* Kubernetes: DNS label */
+#define LEASE_MAX_IDENTITY 253  /* our own holder identity */
+#define LEASE_MAX_VERSION 63    /* resourceVersion and uid */
+
+/* -- Errors ---------------------------------------------------------------------------------------
+ * One list: name, value, sentence. 0 is success, everything negative is a failure, grouped by who can
+ * mend it. LEASE_FORBIDDEN is the constant, "forbidden" what lease_status_name() gives. */
+#define LEASE_STATUS_LIST(X)                                                                       \
+    X(OK, ok, 0, "ok")                                                                             \
+    /* The caller: change the field of the desc, the file or the variable that the error names. */ \
+    X(BAD_ARGUMENT, bad_argument, -1, "an argument is NULL or out of range")                       \
+    X(BAD_NAME, bad_name, -2, "lease_desc.name is missing or not a DNS subdomain")                 \
+    X(BAD_NAMESPACE, bad_namespace, -3, "lease_desc.ns is missing or not a DNS label")             \
+    X(BAD_IDENTITY, bad_identity, -4, "lease_desc.identity is too long or not printable UTF-8")    \
+    X(BAD_LEASE_DURATION, bad_lease_duration, -5, "lease_duration_ms: whole seconds, 1 s or more") \
+    X(BAD_RENEW_DEADLINE, bad_renew_deadline, -6, "renew_deadline_ms is below 1.2 retry_period")   \
+    X(BAD_RETRY_PERIOD, bad_retry_period, -7, "retry_period_ms must be 100 ms or more")            \
+    X(BAD_STOP_BUDGET, bad_stop_budget, -8, "stop_budget_ms must not be negative")                 \
+    X(UNSAFE_TIMING, unsafe_timing, -9, "(renew_deadline + stop_budget) * 1.01 > lease_duration")  \
+    X(BAD_FAIL_OPEN, bad_fail_open, -10, "max_fail_open_ms must not be negative")                  \
+    X(BAD_LABELS, bad_labels, -11, "lease_desc.labels is not key=value[,key=value]")               \
+    X(BAD_SERVER, bad_server, -12, "the server is not https://HOST[:PORT][/PATH]")                 \
+    X(NO_CREDENTIALS, no_credentials, -13, "no service account, KUBECONFIG or ~/.kube/config")     \
+    X(BAD_KUBECONFIG, bad_kubeconfig, -14, "the kubeconfig cannot be used")                        \
+    X(BAD_CA, bad_ca, -15, "the CA certificates cannot be used")                                   \
+    X(BAD_TOKEN, bad_token, -16, "the bearer token cannot be used")                                \
+    X(BAD_CLIENT_CERT, bad_client_cert, -17, "the client certificate or key cannot be used")       \
+    X(BAD_REQUEST_TIMEOUT, bad_request_timeout, -18, "request_timeout_ms must fit renew_deadline") \
+    X(BAD_USER_AGENT, bad_user_agent, -19, "user_agent is too long or not a header value")         \
+    X(BAD_METRICS_PREFIX, bad_metrics_prefix, -20, "metrics_prefix is not a metric name")          \
+    X(BAD_BACKEND, bad_backend, -21, "lease_backend lacks a function")                             \
+    X(BAD_TRANSPORT, bad_transport, -22, "lease_transport lacks a function or is not verified")    \
+    X(BAD_HOOKS, bad_hooks, -23, "lease_hooks lacks a function")                                   \
+    X(UNSUPPORTED, unsupported, -24, "asked for something that this build does not do")            \
+    /* The host. */                                                                                \
+    X(NO_MEMORY, no_memory, -40, "out of memory")                                                  \
+    X(LIMIT, limit, -41, "a limit of this build (LEASE_MAX_...) is reached")                       \
+    X(NO_RANDOM, no_random, -42, "the system gave no random bytes")                                \
+    X(SYSTEM, system, -43, "a system call failed")                                                 \
+    /* The way to the server: tried again by itself. */                                            \
+    X(RESOLVE, resolve, -60, "the server's name does not resolve")                                 \
+    X(CONNECT, connect, -61, "the server cannot be reached")                                       \
+    X(TIMEOUT, timeout, -62, "no complete answer in time")                                         \
+    X(CLOSED, closed, -63, "the connection ended before the answer was complete")                  \
+    X(TLS, tls, -64, "the TLS session failed")                                                     \
+    X(CERTIFICATE, certificate, -65, "the server's certificate is not valid for it")               \
+    X(HTTP, http, -66, "the answer is not acceptable HTTP")                                        \
+    X(REDIRECT, redirect, -67, "the server redirects; redirects are never followed")               \
+    X(TOO_LARGE, too_large, -68, "the answer exceeds a limit")                                     \
+    X(JSON, json, -69, "the answer is not acceptable JSON")                                        \
+    X(WRONG_OBJECT, wrong_object, -70, "the answer is about another object")                       \
+    /* The API server's answer. */                                                                 \
+    X(UNAUTHORIZED, unauthorized, -80, "401: the credentials are not accepted")                    \
+    X(FORBIDDEN, forbidden, -81, "403: the Role lacks a verb on leases")                           \
+    X(NOT_FOUND, not_found, -82, "404: there is no such Lease")                                    \
+    X(NO_NAMESPACE, no_namespace, -83, "404: there is no such namespace")                          \
+    X(CONFLICT, conflict, -84, "409: the Lease has changed meanwhile")                             \
+    X(ALREADY_EXISTS, already_exists, -85, "409: the Lease exists already")                        \
+    X(INVALID, invalid, -86, "the server refuses the object (400, 405, 413, 415, 422)")            \
+    X(THROTTLED, throttled, -87, "429: too many requests")                                         \
+    X(SERVER_ERROR, server_error, -88, "the server failed (5xx)")                                  \
+    X(UNEXPECTED, unexpected, -89, "an answer that has no meaning here")                           \
+    X(ALTERED, altered, -90, "the server stored another record than we wrote")                     \
+    X(COORDINATED, coordinated, -91, "the Lease has spec.strategy: the server elects, we do not")  \
+    /* The state of things. */                                                                     \
+    X(STOPPED, stopped, -100, "the client has been stopped")                                       \
+    X(FORKED, forked, -101, "a child of fork may not use its parent's client")                     \
+    X(DUPLICATE_IDENTITY, duplicate_identity, -102, "another process writes under our identity")
+
+typedef enum lease_status {
+#define LEASE__ENUM(name, lower, value, text) LEASE_##name = value,
+    LEASE_STATUS_LIST(LEASE__ENUM)
+#undef LEASE__ENUM
+} lease_status;
+
+/* Where a failure arose. */
+typedef enum lease_stage {
+    LEASE_STAGE_NONE,
+    LEASE_STAGE_CONFIG, /* desc, files, environment: before any traffic */
+    LEASE_STAGE_CONNECT,
+    LEASE_STAGE_TLS,
+    LEASE_STAGE_EXCHANGE, /* sending the request, receiving the answer */
+    LEASE_STAGE_ANSWER,   /* the answer came and says no, or says nonsense */
+    LEASE_STAGE_BACKEND   /* reported by a lease_backend */
+} lease_stage;
+
+/* Filled once, where the fault is found. The message names what to change and never a secret. */
+typedef struct lease_error {
+    lease_status status;
+    lease_stage stage;
+    int32_t http_status; /* 0 = no answer */
+    int32_t tls_code;    /* mbedTLS error, 0 = none */
+    int32_t sys_errno;   /* 0 = none */
+    char message[256];
+} lease_error;
+
+LEASE_API const char *lease_status_name(lease_status status); /* "forbidden"; never NULL */
+LEASE_API const char *lease_status_text(lease_status status); /* the sentence; never NULL */
+LEASE_API const char *lease_version(void);                    /* LEASE_VERSION_STRING */
+
+/* -- Layer 1: the elector alone -------------------------------------------------------------------
+ * Caller-owned, nothing to release, no clock, no I/O, no heap: it is told what happened and answers
+ * what to do. Most programs use layer 2, which drives one core for each lease.
+ * Threads: one at a time. Times: now_ms is any clock that counts suspended time and never goes back
+ * (CLOCK_BOOTTIME), the same origin on every call; wall_us is Unix time in microseconds. */
+
+/* What a Lease says. Times in Unix microseconds, 0 = absent. */
+typedef struct lease_record {
+    char holder_identity[LEASE_MAX_IDENTITY + 3]; /* "" = unheld */
+    char uid[LEASE_MAX_VERSION + 1];
+    char resource_version[LEASE_MAX_VERSION + 1]; /* opaque, but for the fencing token */
+    int64_t acquire_time_us;
+    int64_t renew_time_us;
+    int32_t lease_duration_s; /* 0 = absent */
+    int32_t lease_transitions;
+    bool coordinated; /* spec.strategy is set */
+    bool mine_only;   /* no other field manager owns a part of it: managedFields may be dropped */
+} lease_record;
+
+typedef struct lease_core_desc {
+    const char *identity;        /* unique for each process start; copied; required */
+    int32_t lease_duration_ms;   /* how long others wait for us; whole seconds; 0 = 15000 */
+    int32_t renew_deadline_ms;   /* strict leadership after the send of a good write; 0 = 10000 */
+    int32_t retry_period_ms;     /* from one renewal, or look, to the next; 0 = 2000 */
+    int32_t stop_budget_ms;      /* from the end of leadership to the end of the work; 0 = 300 */
+    int32_t request_timeout_ms;  /* one attempt; 0 = renew_deadline / 4, at most 2500 */
+    int64_t max_fail_open_ms;    /* how long lease_range stays open in silence; 0 = no bound */
+    bool strict_creation;        /* create the Lease unheld, then wait a full duration */
+    bool observe_only;           /* never write */
+} lease_core_desc;
+
+typedef enum lease_input_kind {
+    LEASE_INPUT_TICK,       /* time has passed */
+    LEASE_INPUT_READ_DONE,  /* the answer to LEASE_ACTION_READ */
+    LEASE_INPUT_WRITE_DONE, /* the answer to LEASE_ACTION_CREATE or _UPDATE */
+    LEASE_INPUT_RELEASE,    /* the guarded work has stopped: give the Lease back, stand aside */
+    LEASE_INPUT_CONTEND     /* stand for election again after LEASE_INPUT_RELEASE */
+} lease_input_kind;
+
+typedef struct lease_core_input {
+    lease_input_kind kind;
+    int64_t now_ms;
+    int64_t wall_us;
+    uint32_t random;       /* fresh bits; used for jitter only */
+    bool hold_requests;    /* no connection is free: decide, but ask for nothing now */
+    uint32_t request_id;   /* _DONE: the id that the action carried; others are ignored */
+    lease_status status;   /* _DONE: LEASE_OK, or why not */
+    bool maybe_applied;    /* WRITE_DONE without LEASE_OK: the server may have applied it */
+    int32_t retry_after_ms; /* _DONE: the server's Retry-After, 0 = none */
+    const lease_record *record; /* _DONE with LEASE_OK: the answered record; borrowed */
+} lease_core_input;
+
+typedef enum lease_action {
+    LEASE_ACTION_NONE,
+    LEASE_ACTION_READ,   /* a quorum read */
+    LEASE_ACTION_CREATE, /* must fail with LEASE_ALREADY_EXISTS when it exists */
+    LEASE_ACTION_UPDATE  /* compare-and-swap on write.uid and write.resource_version */
+} lease_action;
+
+/* Why leadership ended. */
+typedef enum lease_reason {
+    LEASE_REASON_NONE,
+    LEASE_REASON_EXPIRED,     /* no write was acknowledged in time */
+    LEASE_REASON_TAKEN,       /* another holder is in the record */
+    LEASE_REASON_CLEARED,     /* somebody emptied the holder */
+    LEASE_REASON_DELETED,     /* the Lease is gone (strict_creation) */
+    LEASE_REASON_DUPLICATE,   /* our identity, but a time that we did not write */
+    LEASE_REASON_ALTERED,     /* the server stored another record than we wrote */
+    LEASE_REASON_CLOCK_JUMP,  /* wall time ran ahead of boot time: the machine was paused */
+    LEASE_REASON_COORDINATED, /* spec.strategy appeared */
+    LEASE_REASON_RELEASED     /* by lease_release */
+} lease_reason;
+
+/* Bits of lease_core_output.events, in the order in which they are to be reported. */
+#define LEASE_CORE_LOST 0x001u           /* with lost_reason and stop_by_ms */
+#define LEASE_CORE_RELEASED 0x002u       /* the Lease was given back, or was not ours any more */
+#define LEASE_CORE_LEADER_CHANGED 0x004u /* another holder than last reported, ourselves included */
+#define LEASE_CORE_ACQUIRED 0x008u       /* a new term, with its token */
+#define LEASE_CORE_RENEWED 0x010u
+#define LEASE_CORE_RENEW_FAILED 0x020u
+#define LEASE_CORE_DUPLICATE 0x040u
+#define LEASE_CORE_FOREIGN_WRITE 0x080u /* somebody else wrote the Lease while we held it */
+#define LEASE_CORE_SLOW_PATH 0x100u     /* a renewal had to read first (client-go's counter) */
+#define LEASE_CORE_READ_BACK 0x200u     /* an unanswered write of ours turned out to be applied */
+
+typedef struct lease_core_output {
+    lease_action action;
+    uint32_t request_id;
+    lease_record write;     /* CREATE, UPDATE: store exactly this */
+    int64_t give_up_ms;     /* report LEASE_TIMEOUT when there is no answer by then */
+    int64_t wake_ms;        /* step again no later than this */
+    int64_t valid_until_ms; /* strict leadership ends here by itself; 0 = not leader */
+    uint64_t token;         /* of this term; 0 = not leader, or the version is not a number */
+    uint32_t events;
+    lease_reason lost_reason;
+    int64_t stop_by_ms; /* LOST: the work must have ended by then */
+} lease_core_output;
+
+/* A time range in wall time: [start_us, end_us), Unix microseconds. */
+typedef struct lease_time_range {
+    int64_t start_us;
+    int64_t end_us;
+} lease_time_range;
+
+/* What is needed to answer Range() at any later instant; kept by the core, read with
+ * lease_core_range(). Google pkg/lease lease.go: Range. */
+typedef struct lease_range_state {
+    bool held;               /* we are the last known holder */
+    bool silent;             /* the last attempt got no answer at all */
+    int64_t start_us;        /* acquire time */
+    int64_t end_us;          /* renew time + lease duration of the last acknowledged write */
+    int64_t end_ms;          /* the same instant on the boot clock, against steps of wall time */
+    int64_t silent_until_ms; /* the silence has been heard recently enough until then */
+    int64_t open_until_ms;   /* the bound of max_fail_open_ms; INT64_MAX = none */
+    int64_t duration_us;
+} lease_range_state;
+
+/* How many unanswered writes are remembered for reading back. */
+#define LEASE_CORE_ATTEMPTS 8
+
+/* The elector. Read what you like, change nothing. */
+typedef struct lease_core {
+    lease_core_desc desc; /* with defaults applied; identity points into own_identity */
+    char own_identity[LEASE_MAX_IDENTITY + 1];
+    lease_record seen;    /* the last version observed */
+    bool exists;          /* seen is a Lease, not its absence */
+    bool answered;        /* the API has answered at least once */
+    bool seen_held;       /* this process has seen the Lease held */
+    bool uid_held;        /* ... under its present uid */
+    bool released;        /* stands aside until LEASE_INPUT_CONTEND */
+    bool releasing;       /* the releasing write is still to be sent, or under way */
+    bool read_first;      /* what we know may be stale: read before the next write */
+    bool slow_path;       /* the next renewal follows a read */
+    bool ours;            /* the last record written or observed is one of our own writes */
+    int64_t observed_ms;  /* when seen was observed */
+    int64_t uid_since_ms; /* strict_creation: when this uid was first seen */
+    int64_t valid_until_ms;
+    uint64_t token;
+    int64_t next_ms;      /* the next request is due */
+    int64_t clock_ms;     /* the last now_ms, so that a clock that steps back is clamped */
+    int64_t wall_minus_boot_us;
+    uint32_t requests;    /* ids given out */
+    lease_action pending; /* the request under way */
+    bool pending_release;
+    int64_t pending_sent_ms;
+    int64_t pending_give_up_ms;
+    int32_t failures;     /* requests in a row that did not do what they were for */
+    int64_t last_renew_us; /* the renewTime written last */
+    struct {
+        int64_t renew_us;
+        int64_t sent_ms;
+    } attempts[LEASE_CORE_ATTEMPTS];
+    uint32_t attempt_count;
+    lease_range_state range;
+    char reported_holder[LEASE_MAX_IDENTITY + 3];
+} lease_core;
+
+/* Applies the defaults, checks every field (each has its own status) and the safety inequality.
+ * Returns LEASE_OK or the status of the first refused field; error may be NULL. */
+LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *desc,
+                                       lease_error *error);
+
+/* One step: what happened -> what to do. Never fails. Cheap (no loop but over the attempts). */
+LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
+                               lease_core_output *output);
+
+/* Range() from a state at an instant; *failing_open (may be NULL) says that it is open. */
+LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
+                                lease_time_range *range, bool *failing_open);
+
+/* The rate error between two clocks that the timing tolerates, in parts per million. */
+LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core);
+
+/* -- Layer 2: clients and leases --------------------------------------------------------------- */
+
+typedef struct lease_client lease_client; /* one API server, one loop */
+typedef struct lease lease;               /* one Lease that it contends for */
+struct pollfd;
+
+typedef enum lease_log_level {
+    LEASE_LOG_DEBUG, LEASE_LOG_INFO, LEASE_LOG_WARN, LEASE_LOG_ERROR
+} lease_log_level;
+
+/* A lock of your own instead of a Kubernetes Lease (client-go's resourcelock.Interface). Called on
+ * the client's thread; each call must return within timeout_ms. Answers: LEASE_OK with *out filled
+ * (uid and resource_version too), LEASE_NOT_FOUND, LEASE_ALREADY_EXISTS, LEASE_CONFLICT, or another
+ * failure; LEASE_TIMEOUT, _CLOSED and _SERVER_ERROR mean "may have been applied". */
+typedef struct lease_backend {
+    void *context;
+    lease_status (*get)(void *context, const char *ns, const char *name, int32_t timeout_ms,
+                        lease_record *out, lease_error *error);
+    lease_status (*create)(void *context, const char *ns, const char *name,
+                           const lease_record *record, int32_t timeout_ms, lease_record *out,
+                           lease_error *error);
+    /* Only when uid and resource_version are still those of record; else LEASE_CONFLICT. */
+    lease_status (*update)(void *context, const char *ns, const char *name,
+                           const lease_record *record, int32_t timeout_ms, lease_record *out,
+                           lease_error *error);
+} lease_backend;
+
+/* Leases as files in a directory of one host. The string is not copied and must outlive its use. */
+LEASE_API lease_backend lease_backend_file(const char *directory);
+
+/* Leases in memory, for tests. Zero-initialised and owned by the caller. Threads: one at a time. */
+#define LEASE_MEMORY_SLOTS 16
+typedef struct lease_memory {
+    uint64_t version; /* of the last write */
+    struct {
+        bool used;
+        char key[LEASE_MAX_NAMESPACE + LEASE_MAX_NAME + 2];
+        lease_record record;
+    } slots[LEASE_MEMORY_SLOTS];
+} lease_memory;
+LEASE_API lease_backend lease_backend_memory(lease_memory *memory);
+
+/* What send and recv of a transport answer when they moved no byte. */
+#define LEASE_IO_WANT_READ (-1)
+#define LEASE_IO_WANT_WRITE (-2)
+#define LEASE_IO_CLOSED (-3) /* the peer ended the stream in order */
+#define LEASE_IO_FAILED (-4) /* *error says why */
+
+/* Replaces sockets and mbedTLS. Nothing may block. The table is copied, the context is not. */
+typedef struct lease_transport {
+    void *context;
+    bool verified_peer; /* it checks certificate and name itself; no token is sent otherwise */
+    /* Begins a connection, or fails. send and recv ask to wait until it stands. */
+    lease_status (*open)(void *context, const char *host, uint16_t port, void **connection,
+                         lease_error *error);
+    int32_t (*send)(void *connection, const void *bytes, size_t count, lease_error *error);
+    int32_t (*recv)(void *connection, void *bytes, size_t capacity, lease_error *error);
+    void (*close)(void *connection);
+    int (*fd)(void *connection); /* to poll for what send or recv last wanted; -1 = call again */
+} lease_transport;
+
+/* Replaces the clocks and the random source; all three or none. */
+typedef struct lease_hooks {
+    void *context;
+    int64_t (*boot_ms)(void *context); /* counts suspended time, never goes back */
+    int64_t (*wall_us)(void *context); /* Unix time */
+    bool (*random)(void *context, void *bytes, size_t count);
+} lease_hooks;
+
+/* Zero = in-pod credentials, else $KUBECONFIG, else ~/.kube/config. Strings are copied. */
+typedef struct lease_client_desc {
+    const char *server;              /* https://HOST[:PORT][/PATH]; NULL = from the credentials */
+    const char *kubeconfig;          /* path; NULL = as above */
+    const char *context;             /* of the kubeconfig; NULL = its current-context */
+    const char *ca_file;             /* PEM; NULL = from the credentials; required with server */
+    const char *token_file;          /* read again as Kubernetes rotates it; NULL = as above */
+    const char *client_cert_file;    /* PEM; NULL = none */
+    const char *client_key_file;     /* PEM, not encrypted; NULL = none */
+    const char *service_account_dir; /* NULL = /var/run/secrets/kubernetes.io/serviceaccount */
+    const char *user_agent;          /* NULL = leader-election */
+    int32_t request_timeout_ms;      /* 0 = a quarter of the renew deadline, at most 2500 */
+    bool insecure_skip_verify;       /* no certificate check; then no token is ever sent */
+    bool allow_exec;                 /* exec credential plugins; refused in this build */
+    const lease_backend *backend;    /* NULL = Kubernetes; the table is copied */
+    const lease_transport *transport; /* NULL = sockets and mbedTLS */
+    const lease_hooks *hooks;        /* NULL = CLOCK_BOOTTIME, CLOCK_REALTIME, getrandom */
+    const char *metrics_prefix;      /* NULL = lease; prometheus_engine_lease = Google's names */
+    void (*log)(lease_log_level level, const char *message, void *log_user); /* NULL = none */
+    void *log_user;
+} lease_client_desc;
+
+/* Reads the credentials and allocates everything; no traffic yet. *client is NULL on failure.
+ * Fork: create it in the process that uses it. error may be NULL. */
+LEASE_API lease_status lease_client_create(const lease_client_desc *desc, lease_client **client,
+                                           lease_error *error);
+/* Stops its thread, ends the connection and destroys its leases, which then expire. NULL is fine.
+ * Callbacks: no. */
+LEASE_API void lease_client_destroy(lease_client *client);
+
+/* One turn: waits for at most timeout_ms (0 = do not wait, -1 = until something is due), then does
+ * what is due. LEASE_OK, LEASE_STOPPED after lease_client_stop, LEASE_FORKED in a child.
+ * Threads: one at a time, and none beside lease_client_start. Callbacks: no. */
+LEASE_API lease_status lease_client_poll(lease_client *client, int32_t timeout_ms);
+/* For your own event loop: what to wait for. Returns how many there are, fills up to capacity. */
+LEASE_API size_t lease_client_fds(lease_client *client, struct pollfd *fds, size_t capacity);
+/* ... and for how long: call lease_client_poll(client, 0) no later than this. */
+LEASE_API int32_t lease_client_wait_ms(const lease_client *client);
+/* Polls until lease_client_stop; contends again after every loss. Then releases the leases that
+ * have release_on_stop, for two request timeouts at most. LEASE_OK or LEASE_FORKED. */
+LEASE_API lease_status lease_client_run(lease_client *client);
+/* The same on a thread of its own. Callbacks then come on that thread. */
+LEASE_API lease_status lease_client_start(lease_client *client);
+/* Ends run, or the thread of start. Threads: any. Signal handlers: yes. */
+LEASE_API void lease_client_stop(lease_client *client);
+
+typedef enum lease_state {
+    LEASE_STATE_FOLLOWER, /* contends, does not hold */
+    LEASE_STATE_LEADER,
+    LEASE_STATE_FAIL_OPEN, /* was leader, has seen nobody else, the API is silent */
+    LEASE_STATE_RELEASED,  /* stands aside after lease_release */
+    LEASE_STATE_OBSERVER   /* observe_only */
+} lease_state;
+
+/* One consistent snapshot. */
+typedef struct lease_view {
+    lease_state state;
+    bool is_leader;
+    bool observed;   /* the API has answered at least once */
+    bool exists;     /* ... and there is a Lease */
+    bool has_range;  /* lease_range would say true */
+    bool failing_open;
+    bool released; /* lease_release is complete: the Lease was given back or is not ours */
+    lease_status last_status; /* of the last request */
+    int64_t remaining_ms;
+    uint64_t token;
+    lease_time_range range;
+    int64_t last_renewal_ms; /* CLOCK_BOOTTIME of the last acknowledged write; 0 = none */
+    int64_t acquire_time_us; /* as recorded by the holder */
+    int64_t renew_time_us;
+    int32_t lease_duration_s;
+    int32_t transitions;
+    uint64_t acquisitions;
+    uint64_t losses;
+    uint64_t renewals;
+    uint64_t renewal_failures;
+    uint64_t slow_path;
+    uint64_t foreign_writes;
+    uint64_t leader_changes;
+    char holder[LEASE_MAX_IDENTITY + 3]; /* "" = nobody */
+} lease_view;
+
+typedef enum lease_event_kind {
+    LEASE_EVENT_ACQUIRED,       /* a term begins: token */
+    LEASE_EVENT_LOST,           /* it ended: reason, stop_by_ms */
+    LEASE_EVENT_LEADER_CHANGED, /* holder, also when it is ourselves or nobody */
+    LEASE_EVENT_RENEWED,
+    LEASE_EVENT_RENEW_FAILED, /* error */
+    LEASE_EVENT_FAIL_OPEN,    /* lease_range begins to fail open */
+    LEASE_EVENT_FAIL_CLOSED,  /* ... and ends */
+    LEASE_EVENT_DUPLICATE_IDENTITY,
+    LEASE_EVENT_RELEASED,
+    LEASE_EVENT_ERROR /* a new kind of failure while not leader: error */
+} lease_event_kind;
+
+/* Borrowed for the time of the callback. */
+typedef struct lease_event {
+    lease_event_kind kind;
+    lease_reason reason;
+    int64_t at_ms;            /* CLOCK_BOOTTIME */
+    int64_t stop_by_ms;       /* LOST: the guarded work must have ended by then */
+    uint64_t token;           /* ACQUIRED, RENEWED: of this term; LOST: of the term that ended */
+    const char *holder;       /* never NULL, "" = nobody */
+    const lease_error *error; /* RENEW_FAILED, ERROR; else NULL */
+} lease_event;
+
+/* Zero = default. Strings are copied. */
+typedef struct lease_desc {
+    const char *name;          /* of the Lease; required */
+    const char *ns;            /* namespace; NULL = that of the credentials */
+    const char *identity;      /* unique for each process start; NULL = HOSTNAME_UUID */
+    int32_t lease_duration_ms; /* how long others wait for us; whole seconds; 0 = 15000 */
+    int32_t renew_deadline_ms; /* strict leadership after the send of a good write; 0 = 10000 */
+    int32_t retry_period_ms;   /* from one renewal, or look, to the next; 0 = 2000 */
+    int32_t stop_budget_ms;    /* from the end of leadership to the end of the work; 0 = 300 */
+    bool release_on_stop;      /* lease_client_run releases when it ends; the work must have ended */
+    int64_t max_fail_open_ms;  /* how long lease_range stays open in silence; 0 = no bound */
+    bool strict_creation;      /* create the Lease unheld, then wait a full duration */
+    bool observe_only;         /* follow the leader, never contend */
+    bool poll_only;            /* no watch stream; this build always polls */
+    const char *labels;        /* key=value[,key=value] kept on the Lease; NULL = none */
+    void (*on_event)(lease *self, const lease_event *event, void *user);
+    void *user;
+} lease_desc;
+
+/* Begins to contend with the next turn of the loop. *out is NULL on failure; error may be NULL.
+ * The client owns the lease. Threads: any. Callbacks: yes. */
+LEASE_API lease_status lease_create(lease_client *client, const lease_desc *desc, lease **out,
+                                    lease_error *error);
+/* No validity from here on; nothing is sent, a held Lease expires. NULL is fine. Threads: any.
+ * Callbacks: yes, its own too. */
+LEASE_API void lease_destroy(lease *self);
+/* Call when the guarded work HAS stopped: no validity from here on, then gives the Lease back and
+ * stands aside. Returns at once; LEASE_EVENT_RELEASED or lease_view.released tells the end.
+ * Threads: any. Callbacks: yes. */
+LEASE_API lease_status lease_release(lease *self);
+/* Stands for election again after lease_release. Threads: any. Callbacks: yes. */
+LEASE_API lease_status lease_contend(lease *self);
+
+/* Questions. Threads: any. Callbacks: yes. Signal handlers: yes. No lock, no allocation, no system
+ * call. A child of fork reads "not leader". NULL reads "not leader". */
+LEASE_API bool lease_is_leader(const lease *self);     /* strict: one process at most says true */
+LEASE_API int64_t lease_remaining_ms(const lease *self); /* strict leadership left; 0 = none */
+LEASE_API uint64_t lease_token(const lease *self);     /* fencing token of this term; 0 = none */
+LEASE_API bool lease_range(const lease *self, lease_time_range *range); /* Google's Range() */
+LEASE_API void lease_view_get(const lease *self, lease_view *view);
+LEASE_API const char *lease_identity(const lease *self); /* valid as long as the lease */
+
+typedef enum lease_metrics_format {
+    LEASE_METRICS_TEXT, LEASE_METRICS_OPENMETRICS
+} lease_metrics_format;
+
+/* All metrics of the client and its leases, like snprintf: returns the length needed without the
+ * terminator, writes at most capacity bytes and always terminates. Threads: any. */
+LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_format format,
+                                     char *text, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LEASE_H */
+
+/* End of the interface. You can stop reading here. */
+
+/* =================================================================================================
+ * IMPLEMENTATION
+ * ============================================================================================== */
+#if defined(LEASE_IMPLEMENTATION) && !defined(LEASE_IMPLEMENTED)
+#define LEASE_IMPLEMENTED
+
+/* =================================================================================================
+ * >>config -- options, limits, and the includes of system and third-party headers
+ * =================================================================================================
+ * Options are defined by the file that defines LEASE_IMPLEMENTATION, before it includes lease.h; the
+ * manual lists them. Inside, each is 0 or 1. No option changes a public struct or a safe default. */
+
+#if defined(LEASE_NO_TLS)
+#define LEASE__TLS 0
+#else
+#define LEASE__TLS 1
+#endif
+#if defined(LEASE_NO_THREADS)
+#define LEASE__THREADS 0
+#else
+#define LEASE__THREADS 1
+#endif
+#if defined(LEASE_NO_DNS)
+#define LEASE__DNS 0
+#else
+#define LEASE__DNS 1
+#endif
+
+/* Limits on everything that is read. An answer beyond one of them is refused by name. */
+#ifndef LEASE_MAX_CONNECTIONS
+#define LEASE_MAX_CONNECTIONS 8 /* request connections of one client */
+#endif
+#ifndef LEASE_MAX_LEASES
+#define LEASE_MAX_LEASES 4096 /* of one client */
+#endif
+#define LEASE_MAX_BODY (64 * 1024)       /* bytes of an answer's body */
+#define LEASE_MAX_RAW (128 * 1024)       /* bytes of an answer with headers and chunk framing */
+#define LEASE_MAX_HEADER_BYTES (16 * 1024)
+#define LEASE_MAX_HEADERS 100
+#define LEASE_MAX_INTERIM 5              /* 1xx answers before the real one */
+#define LEASE_MAX_REQUEST (96 * 1024)    /* our own request: headers, token and spliced body */
+#define LEASE_MAX_JSON_TOKENS 1024
+#define LEASE_MAX_JSON_DEPTH 16
+#define LEASE_MAX_TOKEN (16 * 1024)      /* bearer token */
+#define LEASE_MAX_PEM (256 * 1024)       /* CA bundle, client certificate or key */
+#define LEASE_MAX_KUBECONFIG (512 * 1024)
+#define LEASE_MAX_HOST 253               /* DNS name or address of the server */
+#define LEASE_MAX_PATH 512               /* path prefix of the server; any file path of ours */
+#define LEASE_MAX_USER_AGENT 128         /* the API limits the field manager to as much */
+#define LEASE_MAX_LABELS 1024            /* bytes of lease_desc.labels */
+#define LEASE_MAX_ADDRESSES 8            /* tried per name */
+
+#ifndef LEASE_ASSERT
+#include <assert.h>
+#define LEASE_ASSERT(x) assert(x)
+#endif
+
+#if !defined(LEASE_CALLOC) && !defined(LEASE_FREE)
+#include <stdlib.h>
+#define LEASE_CALLOC(count, size) calloc((count), (size))
+#define LEASE_FREE(pointer) free(pointer)
+#elif !defined(LEASE_CALLOC) || !defined(LEASE_FREE)
+#error "define both LEASE_CALLOC and LEASE_FREE, or neither"
+#endif
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#if LEASE__THREADS
+#include <pthread.h>
+#endif
+#include <llhttp.h>
+
+#ifdef JSMN_H
+#error "lease.h includes jsmn.h itself (JSMN_STATIC, JSMN_STRICT): include lease.h first"
+#endif
+#define JSMN_STATIC
+#define JSMN_STRICT
+#include <jsmn.h>
+
+#if LEASE__TLS
+#include <mbedtls/error.h>
+#include <mbedtls/pem.h>
+#include <mbedtls/pk.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/version.h>
+#include <mbedtls/x509_crt.h>
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#include <psa/crypto.h>
+#endif
+#if MBEDTLS_VERSION_NUMBER < 0x021C0000 || MBEDTLS_VERSION_NUMBER >= 0x04000000
+#error "lease.h needs mbedTLS 2.28 or 3.x; or define LEASE_NO_TLS and set a lease_transport"
+#endif
+#if !defined(MBEDTLS_SSL_KEEP_PEER_CERTIFICATE)
+#error "lease.h compares IP addresses itself: mbedTLS needs MBEDTLS_SSL_KEEP_PEER_CERTIFICATE"
+#endif
+#endif
+
+#if !defined(CLOCK_BOOTTIME) || !defined(SOCK_CLOEXEC)
+#error "include lease.h before any system header, or define _GNU_SOURCE"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* =================================================================================================
+ * >>base -- status texts, errors, bounded strings and buffers, atomics
+ * =================================================================================================
+ * May use: >>config. Nothing here allocates, nothing here knows what a Lease is. */
+
+/* "Cannot happen". Debug: stop here. Release: take the branch, which must be the safe one. */
+#define LEASE__NEVER(x) ((x) ? (LEASE_ASSERT(!#x), true) : false)
+
+#define LEASE__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+LEASE_API const char *lease_status_name(lease_status status) {
+    switch (status) {
+#define LEASE__NAME(name, lower, value, text) \
+    case LEASE_##name: return #lower;
+        LEASE_STATUS_LIST(LEASE__NAME)
+#undef LEASE__NAME
+    }
+    return "unknown";
+}
+
+LEASE_API const char *lease_status_text(lease_status status) {
+    switch (status) {
+#define LEASE__TEXT(name, lower, value, text) \
+    case LEASE_##name: return text;
+        LEASE_STATUS_LIST(LEASE__TEXT)
+#undef LEASE__TEXT
+    }
+    return "unknown status";
+}
+
+LEASE_API const char *lease_version(void) { return LEASE_VERSION_STRING; }
+
+/* A text under construction in somebody else's memory. length is what the whole text needs, also
+ * beyond capacity, so one pass both measures and writes; what fits is always terminated. */
+typedef struct lease__buf {
+    char *data;
+    size_t capacity; /* with the terminator; 0 = measure only */
+    size_t length;
+} lease__buf;
+
+static lease__buf lease__buf_make(char *data, size_t capacity) {
+    lease__buf buf;
+    buf.data = data;
+    buf.capacity = capacity;
+    buf.length = 0;
+    if (capacity != 0) data[0] = '\0';
+    return buf;
+}
+
+static bool lease__buf_full(const lease__buf *buf) { return buf->length >= buf->capacity; }
+
+static void lease__put_bytes(lease__buf *buf, const char *bytes, size_t count) {
+    if (buf->length < buf->capacity) {
+        const size_t room = buf->capacity - buf->length - 1;
+        const size_t fits = count < room ? count : room;
+        memcpy(buf->data + buf->length, bytes, fits);
+        buf->data[buf->length + fits] = '\0';
+    }
+    buf->length += count;
+}
+
+static void lease__put(lease__buf *buf, const char *text) {
+    lease__put_bytes(buf, text, strlen(text));
+}
+
+static void lease__put_u64(lease__buf *buf, uint64_t value) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    lease__put_bytes(buf, digits + at, sizeof digits - at);
+}
+
+static void lease__put_i64(lease__buf *buf, int64_t value) {
+    if (value < 0) lease__put(buf, "-");
+    lease__put_u64(buf, value < 0 ? (uint64_t)0 - (uint64_t)value : (uint64_t)value);
+}
+
+/* Zero-padded on the left to exactly digits places; value must fit. */
+static void lease__put_padded(lease__buf *buf, uint32_t value, size_t digits) {
+    char text[10];
+    LEASE_ASSERT(digits <= sizeof text);
+    for (size_t i = digits; i > 0; i--) {
+        text[i - 1] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    lease__put_bytes(buf, text, digits);
+}
+
+/* False, and out empty, when text does not fit: a configured value is refused, never cut. */
+static bool lease__copy(char *out, size_t capacity, const char *text) {
+    const size_t length = strlen(text);
+    out[0] = '\0';
+    if (length >= capacity) return false;
+    memcpy(out, text, length + 1);
+    return true;
+}
+
+static bool lease__same(const char *a, const char *b) { return strcmp(a, b) == 0; }
+
+static bool lease__starts_with(const char *text, const char *prefix) {
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Wipes what held a secret; a plain memset of memory about to die may be dropped. */
+static void lease__wipe(void *bytes, size_t count) {
+    volatile unsigned char *p = (volatile unsigned char *)bytes;
+    while (count-- > 0) *p++ = 0;
+}
+
+/* A bounded copy for messages: what comes from the server or a file may hold terminal escapes. */
+static void lease__put_shown(lease__buf *buf, const char *text, size_t count, size_t limit) {
+    for (size_t i = 0; i < count && i < limit; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        lease__put_bytes(buf, c >= 0x20 && c != 0x7F ? text + i : "?", 1);
+    }
+    if (count > limit) lease__put(buf, "...");
+}
+
+/* Ends the list of texts that lease__fail joins. */
+#define LEASE__END ((const char *)0)
+
+/* Fills *error (which may be NULL) with the joined texts and returns status. */
+#if defined(__GNUC__)
+__attribute__((sentinel))
+#endif
+static lease_status lease__fail(lease_error *error, lease_status status, lease_stage stage, ...) {
+    if (error == NULL) return status;
+    memset(error, 0, sizeof *error);
+    error->status = status;
+    error->stage = stage;
+    lease__buf buf = lease__buf_make(error->message, sizeof error->message);
+    va_list texts;
+    va_start(texts, stage);
+    const char *text = va_arg(texts, const char *);
+    for (; text != NULL; text = va_arg(texts, const char *)) lease__put(&buf, text);
+    va_end(texts);
+    return status;
+}
+
+/* The same for a failed system call: names it and what errno says. */
+static lease_status lease__fail_errno(lease_error *error, lease_status status, lease_stage stage,
+                                      const char *what, const char *which) {
+    const int code = errno;
+    lease__fail(error, status, stage, what, which, ": ", strerror(code), LEASE__END);
+    if (error != NULL) error->sys_errno = code;
+    return status;
+}
+
+/* True when text is UTF-8 (no surrogates, no overlong forms) without control characters. */
+static bool lease__is_printable_utf8(const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    while (*p != 0) {
+        uint32_t code = *p;
+        size_t more = 0;
+        if (code < 0x20 || code == 0x7F) return false;
+        if (code >= 0x80) {
+            more = code >= 0xF0 ? 3 : code >= 0xE0 ? 2 : 1;
+            if (code < 0xC2 || code > 0xF4) return false;
+            code &= (uint32_t)0x3F >> more;
+        }
+        for (size_t i = 1; i <= more; i++) {
+            if ((p[i] & 0xC0) != 0x80) return false;
+            code = code << 6 | (p[i] & 0x3Fu);
+        }
+        if (more == 2 && (code < 0x800 || (code >= 0xD800 && code <= 0xDFFF))) return false;
+        if (more == 3 && (code < 0x10000 || code > 0x10FFFF)) return false;
+        if (code >= 0x80 && code < 0xA0) return false;
+        p += more + 1;
+    }
+    return true;
+}
+
+/* A canonical decimal number that fits 64 bits; 0 otherwise. */
+static uint64_t lease__parse_u64(const char *text) {
+    uint64_t value = 0;
+    if (text[0] == '0' || text[0] == '\0') return 0;
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9') return 0;
+        const uint64_t digit = (uint64_t)(*text - '0');
+        if (value > (UINT64_MAX - digit) / 10) return 0;
+        value = value * 10 + digit;
+    }
+    return value;
+}
+
+static int64_t lease__min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t lease__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Atomics as builtins: _Atomic members would not compile as C++. */
+#define lease__atomic_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define lease__atomic_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+/* One writer, any readers, no lock: a version counter and two copies. Version v stands in copy v & 1;
+ * the writer fills the other one and then counts up. A reader retries only when the writer has moved
+ * on meanwhile, so even a signal handler that interrupts the writer gets an answer at once.
+ * Words of the machine's size are atomic everywhere, also on 32-bit targets. */
+#define LEASE__LATCH_WORDS 128
+typedef struct lease__latch {
+    size_t version;
+    size_t copies[2][LEASE__LATCH_WORDS];
+} lease__latch;
+
+static void lease__latch_write(lease__latch *latch, const void *bytes, size_t count) {
+    const size_t next = latch->version + 1;
+    size_t words[LEASE__LATCH_WORDS] = {0};
+    LEASE_ASSERT(count <= sizeof words);
+    memcpy(words, bytes, count);
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* version before the first word of the other copy */
+    for (size_t i = 0; i * sizeof(size_t) < count; i++) {
+        __atomic_store_n(&latch->copies[next & 1][i], words[i], __ATOMIC_RELAXED);
+    }
+    lease__atomic_store(&latch->version, next);
+}
+
+/* The first count bytes of what was written last. */
+static void lease__latch_read(const lease__latch *latch, void *bytes, size_t count) {
+    size_t words[LEASE__LATCH_WORDS];
+    size_t version;
+    LEASE_ASSERT(count <= sizeof words);
+    do {
+        version = lease__atomic_load(&latch->version);
+        for (size_t i = 0; i * sizeof(size_t) < count; i++) {
+            words[i] = __atomic_load_n(&latch->copies[version & 1][i], __ATOMIC_RELAXED);
+        }
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    } while (version != __atomic_load_n(&latch->version, __ATOMIC_RELAXED));
+    memcpy(bytes, words, count);
+}
+
+/* =================================================================================================
+ * >>time -- the two clocks, and the text form of wall time
+ * =================================================================================================
+ * May use: >>base. CLOCK_BOOTTIME decides everything, since it counts suspended time; wall time goes
+ * into the record and into lease_range and decides nothing. Two types, so that they cannot be mixed. */
+
+typedef struct lease__boot {
+    int64_t ms;
+} lease__boot;
+
+typedef struct lease__wall {
+    int64_t us;
+} lease__wall;
+
+#define LEASE__US_PER_S 1000000
+
+/* gVisor and very old kernels have no CLOCK_BOOTTIME; lease_client_create warns about that. */
+static lease__boot lease__boot_now(void) {
+    struct timespec now;
+    lease__boot boot;
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) clock_gettime(CLOCK_MONOTONIC, &now);
+    boot.ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return boot;
+}
+
+static lease__wall lease__wall_now(void) {
+    struct timespec now;
+    lease__wall wall;
+    clock_gettime(CLOCK_REALTIME, &now);
+    wall.us = (int64_t)now.tv_sec * LEASE__US_PER_S + now.tv_nsec / 1000;
+    return wall;
+}
+
+/* Days from 1970-01-01 of a date in the proleptic Gregorian calendar. Counting years from March makes
+ * the leap day the last of its year, so each month begins at a fixed day of it. */
+static int64_t lease__days_from_date(int64_t year, int64_t month, int64_t day) {
+    const int64_t y = month > 2 ? year : year - 1;
+    const int64_t m = month > 2 ? month - 3 : month + 9;
+    return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
+}
+
+static int lease__days_in_month(int64_t year, int64_t month) {
+    static const int8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return month == 2 && leap ? 29 : days[month - 1];
+}
+
+/* Reads exactly count digits at *text and moves past them; -1 when there are fewer. */
+static int64_t lease__digits(const char **text, size_t count) {
+    int64_t value = 0;
+    for (size_t i = 0; i < count; i++, (*text)++) {
+        if (**text < '0' || **text > '9') return -1;
+        value = value * 10 + (**text - '0');
+    }
+    return value;
+}
+
+static bool lease__skip(const char **text, char expected) {
+    if (**text != expected) return false;
+    (*text)++;
+    return true;
+}
+
+/* The fraction and the zone of an RFC 3339 time, as microseconds to add. */
+static bool lease__parse_fraction_and_zone(const char *p, int64_t *add_us) {
+    int64_t fraction = 0;
+    if (lease__skip(&p, '.')) {
+        int digits = 0;
+        for (; *p >= '0' && *p <= '9' && digits < 10; p++, digits++) {
+            if (digits < 6) fraction = fraction * 10 + (*p - '0');
+        }
+        if (digits == 0 || digits > 9) return false;
+        for (; digits < 6; digits++) fraction *= 10;
+    }
+    *add_us = fraction;
+    if (*p == 'Z' || *p == 'z') return p[1] == '\0';
+    if (*p != '+' && *p != '-') return false;
+    const int64_t sign = *p++ == '-' ? 1 : -1;
+    const int64_t hours = lease__digits(&p, 2);
+    if (!lease__skip(&p, ':')) return false;
+    const int64_t minutes = lease__digits(&p, 2);
+    if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59 || *p != '\0') return false;
+    *add_us += sign * (hours * 3600 + minutes * 60) * LEASE__US_PER_S;
+    return true;
+}
+
+/* RFC 3339, none to nine digits of a second, any zone; liberal, since other programs wrote it.
+ * apimachinery micro_time.go, whose own parser insists on six. */
+static bool lease__time_parse(const char *text, int64_t *unix_us) {
+    const char *p = text;
+    int64_t add_us = 0;
+    const int64_t year = lease__digits(&p, 4);
+    if (year < 1 || !lease__skip(&p, '-')) return false;
+    const int64_t month = lease__digits(&p, 2);
+    if (month < 1 || month > 12 || !lease__skip(&p, '-')) return false;
+    const int64_t day = lease__digits(&p, 2);
+    if (day < 1 || day > lease__days_in_month(year, month)) return false;
+    if (!lease__skip(&p, 'T') && !lease__skip(&p, 't')) return false;
+    const int64_t hour = lease__digits(&p, 2);
+    if (hour < 0 || hour > 23 || !lease__skip(&p, ':')) return false;
+    const int64_t minute = lease__digits(&p, 2);
+    if (minute < 0 || minute > 59 || !lease__skip(&p, ':')) return false;
+    const int64_t second = lease__digits(&p, 2);
+    if (second < 0 || second > 59) return false;
+    if (!lease__parse_fraction_and_zone(p, &add_us)) return false;
+    const int64_t days = lease__days_from_date(year, month, day);
+    *unix_us = ((days * 24 + hour) * 3600 + minute * 60 + second) * LEASE__US_PER_S + add_us;
+    return true;
+}
+
+/* MicroTime: UTC, exactly six digits, Z; the API server refuses any other form. Years 1970 to 9999. */
+static void lease__put_time(lease__buf *buf, int64_t unix_us) {
+    const int64_t limit = INT64_C(253402300800) * LEASE__US_PER_S;
+    const int64_t us = unix_us < 0 ? 0 : lease__min_i64(unix_us, limit - 1);
+    const int64_t seconds = us / LEASE__US_PER_S;
+    const int64_t days = seconds / 86400 + 719468; /* since 0000-03-01 */
+    const int64_t century = (4 * days + 3) / 146097;
+    const int64_t in_century = days - 146097 * century / 4;
+    const int64_t year = (4 * in_century + 3) / 1461;
+    const int64_t in_year = in_century - 1461 * year / 4;
+    const int64_t month = (5 * in_year + 2) / 153;
+    const int64_t day = in_year - (153 * month + 2) / 5 + 1;
+    lease__put_padded(buf, (uint32_t)(100 * century + year + (month >= 10 ? 1 : 0)), 4);
+    lease__put(buf, "-");
+    lease__put_padded(buf, (uint32_t)(month < 10 ? month + 3 : month - 9), 2);
+    lease__put(buf, "-");
+    lease__put_padded(buf, (uint32_t)day, 2);
+    lease__put(buf, "T");
+    lease__put_padded(buf, (uint32_t)(seconds / 3600 % 24), 2);
+    lease__put(buf, ":");
+    lease__put_padded(buf, (uint32_t)(seconds / 60 % 60), 2);
+    lease__put(buf, ":");
+    lease__put_padded(buf, (uint32_t)(seconds % 60), 2);
+    lease__put(buf, ".");
+    lease__put_padded(buf, (uint32_t)(us % LEASE__US_PER_S), 6);
+    lease__put(buf, "Z");
+}

@@ -1025,3 +1025,705 @@ static void lease__put_time(lease__buf *buf, int64_t unix_us) {
     lease__put_padded(buf, (uint32_t)(us % LEASE__US_PER_S), 6);
     lease__put(buf, "Z");
 }
+
+/* =================================================================================================
+ * >>core -- the elector: decides, never acts
+ * =================================================================================================
+ * Owns lease_core. May use: >>base, >>time. No clock, no socket, no allocation, no callback: a step is
+ * told what happened and when, and answers with one request to make and the instant to come back.
+ *
+ *                 read: held by another                       write acknowledged
+ *      +---------------------------------+      take     +----------------------------+
+ *      v                                 |   (CAS sent)  |                            v
+ *   FOLLOW -- free, or D after observed -+-------------->+                         LEAD --+ renew
+ *      ^                                                 |                          |  ^--+ every P
+ *      +-------------------- conflict: read -------------+                          |
+ *      +---- valid_until reached, another holder seen, cleared, altered, clock jump-+
+ *
+ *      leader     send         answer          valid_until    stop_by
+ *      |-----------|--- any ------|--------------|------A------|
+ *                  |<------------- V ----------->|
+ *      follower       observed                                         take
+ *      |-----------------|<-------------------- D ---------------------->|
+ *
+ *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write: delays of
+ *       the answer cost us validity and never the safety of others.
+ *   (2) A follower counts D from its observation of a version, then writes by compare-and-swap on it.
+ *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked by lease_core_init; so (1) ends before (2) begins.
+ *   (4) A write without an answer stays in attempts[] under its unique renewTime: reading exactly that
+ *       time back shows that it was applied, and validity then counts from the send of that attempt.
+ *   (5) Our identity with a time that we did not write is another process: step down, wait as for any
+ *       holder. This is also how a restart under a fixed identity looks.
+ *   (6) A release is a compare-and-swap over our own last write, known by its time; never over anything
+ *       else that a read may bring.
+ * client-go leaderelection.go: tryAcquireOrRenew, renew and release are what this follows and repairs. */
+
+#define LEASE__US_PER_MS 1000
+#define LEASE__NEVER_MS INT64_MAX
+#define LEASE__CORE_SLOW_MS 30000 /* the slowest pace under errors that last */
+/* Clock readings beyond these are clamped, so that no sum of ours overflows. */
+#define LEASE__CORE_LAST_MS (INT64_C(1) << 50)
+#define LEASE__CORE_LAST_WALL_US (INT64_C(253402300799) * LEASE__US_PER_S)
+
+static bool lease__core_leads(const lease_core *core) { return core->valid_until_ms != 0; }
+
+static int64_t lease__core_duration_us(const lease_core *core) {
+    return (int64_t)core->desc.lease_duration_ms * LEASE__US_PER_MS;
+}
+
+static bool lease__core_is_own(const lease_core *core, const lease_record *record) {
+    return lease__same(record->holder_identity, core->own_identity);
+}
+
+/* -- Configuration ------------------------------------------------------------------------------ */
+
+static void lease__core_defaults(lease_core_desc *desc) {
+    if (desc->lease_duration_ms == 0) desc->lease_duration_ms = 15000;
+    if (desc->renew_deadline_ms == 0) desc->renew_deadline_ms = 10000;
+    if (desc->retry_period_ms == 0) desc->retry_period_ms = 2000;
+    if (desc->stop_budget_ms == 0) desc->stop_budget_ms = 300;
+    if (desc->request_timeout_ms == 0) {
+        const int64_t quarter = lease__min_i64(desc->renew_deadline_ms / 4, 2500);
+        const int64_t room = (int64_t)desc->renew_deadline_ms - desc->retry_period_ms;
+        desc->request_timeout_ms = (int32_t)lease__max_i64(1, lease__min_i64(quarter, room));
+    }
+}
+
+static lease_status lease__core_refuse(lease_error *error, lease_status status) {
+    return lease__fail(error, status, LEASE_STAGE_CONFIG, lease_status_text(status), LEASE__END);
+}
+
+static bool lease__core_bad_identity(const char *identity) {
+    if (identity == NULL || identity[0] == '\0') return true;
+    return strlen(identity) > LEASE_MAX_IDENTITY || !lease__is_printable_utf8(identity);
+}
+
+static lease_status lease__core_check(const lease_core_desc *desc, lease_error *error) {
+    const int64_t duration = desc->lease_duration_ms;
+    const int64_t deadline = desc->renew_deadline_ms;
+    const int64_t retry = desc->retry_period_ms;
+    const int64_t timeout = desc->request_timeout_ms;
+    if (lease__core_bad_identity(desc->identity)) {
+        return lease__core_refuse(error, LEASE_BAD_IDENTITY);
+    }
+    if (duration < 1000 || duration % 1000 != 0) {
+        return lease__core_refuse(error, LEASE_BAD_LEASE_DURATION);
+    }
+    if (retry < 100) return lease__core_refuse(error, LEASE_BAD_RETRY_PERIOD);
+    if (deadline * 10 <= retry * 12) return lease__core_refuse(error, LEASE_BAD_RENEW_DEADLINE);
+    if (desc->stop_budget_ms < 0) return lease__core_refuse(error, LEASE_BAD_STOP_BUDGET);
+    if (desc->max_fail_open_ms < 0) return lease__core_refuse(error, LEASE_BAD_FAIL_OPEN);
+    if (timeout < 1 || timeout > deadline - retry) {
+        return lease__core_refuse(error, LEASE_BAD_REQUEST_TIMEOUT);
+    }
+    if ((deadline + desc->stop_budget_ms) * 101 + 100 > duration * 100) {
+        return lease__core_refuse(error, LEASE_UNSAFE_TIMING);
+    }
+    return LEASE_OK;
+}
+
+LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *desc,
+                                       lease_error *error) {
+    if (core == NULL || desc == NULL) return lease__core_refuse(error, LEASE_BAD_ARGUMENT);
+    memset(core, 0, sizeof *core);
+    lease_core_desc filled = *desc;
+    lease__core_defaults(&filled);
+    const lease_status status = lease__core_check(&filled, error);
+    if (status != LEASE_OK) return status;
+    lease__copy(core->own_identity, sizeof core->own_identity, filled.identity);
+    core->desc = filled;
+    core->desc.identity = core->own_identity;
+    core->wall_minus_boot_us = INT64_MIN;
+    core->clock_ms = INT64_MIN;
+    return LEASE_OK;
+}
+
+LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core) {
+    const int64_t used = (int64_t)core->desc.renew_deadline_ms + core->desc.stop_budget_ms;
+    if (used <= 0) return 0;
+    return (core->desc.lease_duration_ms - 1 - used) * 1000000 / used;
+}
+
+/* -- The time range ----------------------------------------------------------------------------- */
+
+LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
+                                lease_time_range *range, bool *failing_open) {
+    if (failing_open != NULL) *failing_open = false;
+    if (!state->held) return false;
+    range->start_us = state->start_us;
+    range->end_us = state->end_us;
+    if (wall_us <= state->end_us && now_ms <= state->end_ms) return true;
+    if (!state->silent || now_ms >= state->silent_until_ms) return false;
+    if (now_ms >= state->open_until_ms) return false;
+    range->end_us = wall_us + state->duration_us;
+    if (failing_open != NULL) *failing_open = true;
+    return true;
+}
+
+/* Called for each acknowledged write that leaves us the holder. */
+static void lease__core_range_extend(lease_core *core, const lease_record *record,
+                                     int64_t sent_ms) {
+    lease_range_state *range = &core->range;
+    range->held = true;
+    range->silent = false;
+    range->start_us = record->acquire_time_us;
+    range->end_us = record->renew_time_us + lease__core_duration_us(core);
+    range->end_ms = sent_ms + core->desc.lease_duration_ms;
+    range->duration_us = lease__core_duration_us(core);
+    range->open_until_ms = core->desc.max_fail_open_ms == 0
+                               ? LEASE__NEVER_MS
+                               : range->end_ms + core->desc.max_fail_open_ms;
+}
+
+/* Does this failure mean that the API is silent? An answer that refuses closes the range, for it will
+ * keep refusing; a server without its etcd answers 5xx and can give the Lease to nobody either. */
+static bool lease__core_is_silence(lease_status status) {
+    return status == LEASE_RESOLVE || status == LEASE_CONNECT || status == LEASE_TIMEOUT ||
+           status == LEASE_CLOSED || status == LEASE_SERVER_ERROR || status == LEASE_THROTTLED;
+}
+
+/* -- Attempts: writes whose fate is not known ------------------------------------------------------ */
+
+static void lease__core_remember_attempt(lease_core *core, int64_t renew_us, int64_t sent_ms) {
+    if (core->attempt_count == LEASE_CORE_ATTEMPTS) {
+        memmove(core->attempts, core->attempts + 1,
+                sizeof core->attempts - sizeof core->attempts[0]);
+        core->attempt_count--;
+    }
+    core->attempts[core->attempt_count].renew_us = renew_us;
+    core->attempts[core->attempt_count].sent_ms = sent_ms;
+    core->attempt_count++;
+}
+
+static void lease__core_forget_last_attempt(lease_core *core) {
+    if (core->attempt_count > 0) core->attempt_count--;
+}
+
+/* When the attempt with this time was sent; -1 when it is none of ours. */
+static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us) {
+    for (uint32_t i = 0; i < core->attempt_count; i++) {
+        if (core->attempts[i].renew_us == renew_us) return core->attempts[i].sent_ms;
+    }
+    return -1;
+}
+
+/* The time to write now. Its whole second differs from the one before, since client-go followers
+ * compare seconds; and no attempt still remembered has the same time (4). */
+static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
+    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+    if (us / LEASE__US_PER_S == core->last_renew_us / LEASE__US_PER_S) us += LEASE__US_PER_S;
+    while (lease__core_attempt_sent(core, us) >= 0) us++;
+    return us;
+}
+
+/* -- Gaining and losing ------------------------------------------------------------------------- */
+
+static void lease__core_lose(lease_core *core, lease_core_output *out, lease_reason reason) {
+    const bool keeps_range = reason == LEASE_REASON_EXPIRED || reason == LEASE_REASON_CLOCK_JUMP;
+    if (!keeps_range) core->range.held = false;
+    core->range.silent = core->range.silent && reason == LEASE_REASON_EXPIRED;
+    if (!lease__core_leads(core)) return;
+    out->events |= LEASE_CORE_LOST;
+    out->lost_reason = reason;
+    out->stop_by_ms = lease__min_i64(core->valid_until_ms, core->clock_ms) +
+                      core->desc.stop_budget_ms;
+    core->valid_until_ms = 0;
+    core->token = 0;
+}
+
+/* A write of ours, sent at sent_ms, is known to be applied and record is what it left. */
+static void lease__core_hold(lease_core *core, lease_core_output *out, const lease_record *record,
+                             int64_t sent_ms) {
+    const int64_t until = sent_ms + core->desc.renew_deadline_ms;
+    if (core->released || core->releasing) return;
+    lease__core_range_extend(core, record, sent_ms);
+    if (until <= core->clock_ms || until <= core->valid_until_ms) return;
+    if (!lease__core_leads(core)) {
+        out->events |= LEASE_CORE_ACQUIRED;
+        core->token = lease__parse_u64(record->resource_version);
+    } else {
+        out->events |= LEASE_CORE_RENEWED;
+    }
+    core->valid_until_ms = until;
+}
+
+/* -- Observing ---------------------------------------------------------------------------------- */
+
+static void lease__core_report_holder(lease_core *core, lease_core_output *out) {
+    const char *holder = core->exists ? core->seen.holder_identity : "";
+    if (lease__same(holder, core->reported_holder)) return;
+    lease__copy(core->reported_holder, sizeof core->reported_holder, holder);
+    out->events |= LEASE_CORE_LEADER_CHANGED;
+}
+
+/* Takes over what the server shows; the caller has dealt with what it means. */
+static void lease__core_see(lease_core *core, const lease_record *record, bool ours) {
+    const bool same_uid = core->exists && lease__same(core->seen.uid, record->uid);
+    const bool same_version =
+        same_uid && lease__same(core->seen.resource_version, record->resource_version);
+    if (!same_version) core->observed_ms = core->clock_ms;
+    if (!same_uid) {
+        core->uid_since_ms = core->clock_ms;
+        core->uid_held = false;
+    }
+    if (record->holder_identity[0] != '\0') core->uid_held = core->seen_held = true;
+    core->seen = *record;
+    core->exists = true;
+    core->answered = true;
+    core->ours = ours;
+    core->read_first = false;
+}
+
+/* There is no Lease. Only its duration is kept, for whoever held it may still be at work. */
+static void lease__core_see_absence(lease_core *core) {
+    const int32_t duration_s = core->seen.lease_duration_s;
+    if (core->exists || !core->answered) core->observed_ms = core->clock_ms;
+    memset(&core->seen, 0, sizeof core->seen);
+    core->seen.lease_duration_s = duration_s;
+    core->exists = false;
+    core->answered = true;
+    core->read_first = false;
+    core->uid_held = false;
+}
+
+/* Is this record one that we wrote? Either the last one known to be applied (somebody may have put a
+ * label on it), or an attempt whose fate was open. */
+static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
+    if (!lease__core_is_own(core, record)) return false;
+    if (lease__core_attempt_sent(core, record->renew_time_us) >= 0) return true;
+    return core->ours && core->exists && lease__same(core->seen.uid, record->uid) &&
+           core->seen.renew_time_us == record->renew_time_us;
+}
+
+static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
+    if (record->coordinated) return LEASE_REASON_COORDINATED;
+    if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
+    return lease__core_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
+}
+
+/* What a read shows when it shows a Lease. */
+static void lease__core_observe(lease_core *core, lease_core_output *out,
+                                const lease_record *record) {
+    const bool wrote = lease__core_wrote(core, record) && !record->coordinated;
+    const bool was_ours = core->ours;
+    const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
+                         !lease__same(core->seen.resource_version, record->resource_version);
+    const int64_t sent_ms = wrote ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
+    const bool own_again = core->exists && lease__core_is_own(core, &core->seen);
+    if (!wrote && lease__core_is_own(core, record) && changed &&
+        (lease__core_leads(core) || was_ours || own_again)) {
+        out->events |= LEASE_CORE_DUPLICATE;
+    }
+    if (changed && was_ours && sent_ms < 0) out->events |= LEASE_CORE_FOREIGN_WRITE;
+    if (!wrote) lease__core_lose(core, out, lease__core_loss_by(core, record));
+    lease__core_see(core, record, wrote);
+    if (sent_ms < 0) return;
+    out->events |= LEASE_CORE_READ_BACK;
+    lease__core_hold(core, out, record, sent_ms);
+}
+
+/* -- When to do what ---------------------------------------------------------------------------- */
+
+/* How long the recorded holder must be respected. */
+static int64_t lease__core_respect_ms(const lease_core *core) {
+    return lease__max_i64((int64_t)core->seen.lease_duration_s * 1000,
+                          core->desc.lease_duration_ms);
+}
+
+static bool lease__core_may_write(const lease_core *core) {
+    return !core->desc.observe_only && !core->released && !core->seen.coordinated;
+}
+
+/* The instant from which the absent Lease may be created. */
+static int64_t lease__core_create_ms(const lease_core *core) {
+    if (core->desc.strict_creation || !core->seen_held) return core->observed_ms;
+    if (lease__core_leads(core)) return core->observed_ms;
+    return core->observed_ms + lease__core_respect_ms(core);
+}
+
+/* The instant from which the Lease seen may be written: at once when it is ours or free. With
+ * strict_creation an unheld Lease counts as released only when this uid has been held before. */
+static int64_t lease__core_take_ms(const lease_core *core) {
+    if (!core->exists) return lease__core_create_ms(core);
+    if (core->ours) return core->observed_ms;
+    if (core->seen.holder_identity[0] != '\0') {
+        return core->observed_ms + lease__core_respect_ms(core);
+    }
+    if (core->desc.strict_creation && !core->uid_held) {
+        return core->uid_since_ms + lease__core_respect_ms(core);
+    }
+    return core->observed_ms;
+}
+
+/* A part of span chosen by the random word. */
+static int64_t lease__core_jitter(int64_t span, uint32_t random) {
+    return (int64_t)((uint64_t)span * random >> 32);
+}
+
+/* Sets next_ms for a follower: the next look, or the exact instant at which the Lease may be taken. */
+static void lease__core_follow(lease_core *core, uint32_t random) {
+    const int64_t period = core->desc.retry_period_ms;
+    const int64_t look = core->clock_ms + period + lease__core_jitter(period / 5, random);
+    const int64_t take = lease__core_may_write(core) ? lease__core_take_ms(core) : LEASE__NEVER_MS;
+    core->next_ms = lease__max_i64(core->clock_ms, lease__min_i64(look, take));
+}
+
+/* After a good renewal the next one is due one period after the send of this one, a little earlier at
+ * random so that many leases do not stay in step. */
+static void lease__core_renew_later(lease_core *core, int64_t sent_ms, uint32_t random) {
+    const int64_t period = core->desc.retry_period_ms;
+    const int64_t next = sent_ms + period - lease__core_jitter(period / 10, random);
+    core->next_ms = lease__max_i64(core->clock_ms, next);
+}
+
+/* Somebody else was faster: what we know is stale, and that is all. */
+static bool lease__core_lost_race(lease_status status) {
+    return status == LEASE_CONFLICT || status == LEASE_ALREADY_EXISTS || status == LEASE_NOT_FOUND;
+}
+
+/* Errors that time alone does not mend: reported at once, retried slowly, cleared without restart. */
+static bool lease__core_is_permanent(lease_status status) {
+    return !lease__core_is_silence(status) && !lease__core_lost_race(status);
+}
+
+/* A lost race or an unanswered write is looked into at once, the first time; everything else waits, and
+ * what waits in vain waits longer. A leader keeps to a pace that leaves several tries before its end. */
+static int64_t lease__core_pause_ms(const lease_core *core, lease_status status, uint32_t random) {
+    const int64_t period = core->desc.retry_period_ms;
+    const int64_t brisk = lease__min_i64(period, 1000);
+    if (core->read_first && core->failures <= 1 && !lease__core_is_permanent(status)) return 0;
+    if (lease__core_lost_race(status)) {
+        return brisk / 2 + lease__core_jitter(brisk, random);
+    }
+    if (lease__core_leads(core)) return brisk;
+    if (!lease__core_is_permanent(status)) return period + lease__core_jitter(period / 5, random);
+    const int64_t slow = lease__max_i64(period, LEASE__CORE_SLOW_MS);
+    return lease__min_i64(period << lease__min_i64(core->failures, 6), slow);
+}
+
+/* A leader waits no longer than a period for a throttling server: two long waits would eat V. */
+static int64_t lease__core_retry_after_ms(const lease_core *core, int32_t retry_after_ms) {
+    const int64_t cap = lease__core_leads(core) ? core->desc.retry_period_ms : LEASE__CORE_SLOW_MS;
+    return lease__min_i64(lease__max_i64(retry_after_ms, 0), cap);
+}
+
+/* -- Answers ------------------------------------------------------------------------------------ */
+
+static void lease__core_failed(lease_core *core, lease_core_output *out,
+                               const lease_core_input *in) {
+    if (core->failures < INT32_MAX) core->failures++;
+    if (lease__core_leads(core) && !lease__core_lost_race(in->status)) {
+        out->events |= LEASE_CORE_RENEW_FAILED;
+    }
+    const int64_t pause = lease__max_i64(lease__core_pause_ms(core, in->status, in->random),
+                                         lease__core_retry_after_ms(core, in->retry_after_ms));
+    core->next_ms = core->clock_ms + pause;
+    core->range.silent = lease__core_is_silence(in->status);
+    core->range.silent_until_ms =
+        core->next_ms + core->desc.request_timeout_ms + core->desc.retry_period_ms;
+}
+
+/* A release is complete when the record is known not to be ours. */
+static void lease__core_conclude_release(lease_core *core, lease_core_output *out) {
+    const bool known = core->pending == LEASE_ACTION_NONE && !core->read_first;
+    if (!core->releasing || !known || (core->exists && core->ours)) return;
+    core->releasing = false;
+    core->range.held = false;
+    out->events |= LEASE_CORE_RELEASED;
+}
+
+/* After any answer that shows the state of things. */
+static void lease__core_settle(lease_core *core, lease_core_output *out,
+                               const lease_core_input *in) {
+    core->range.silent = false;
+    lease__core_report_holder(core, out);
+    lease__core_conclude_release(core, out);
+    const int64_t brisk = lease__min_i64(core->desc.retry_period_ms, 1000);
+    const int64_t pause = core->failures <= 1 ? 0 : lease__core_jitter(brisk, in->random);
+    if (core->releasing || (core->ours && lease__core_may_write(core))) {
+        core->next_ms = core->clock_ms + pause;
+        return;
+    }
+    if (core->seen.holder_identity[0] != '\0') core->failures = 0;
+    lease__core_follow(core, in->random);
+    core->next_ms = lease__max_i64(core->next_ms, core->clock_ms + pause);
+}
+
+static void lease__core_read_done(lease_core *core, lease_core_output *out,
+                                  const lease_core_input *in) {
+    if (in->status == LEASE_NOT_FOUND) {
+        if (core->desc.strict_creation || core->released) {
+            lease__core_lose(core, out, LEASE_REASON_DELETED);
+        }
+        lease__core_see_absence(core);
+        if (!lease__core_leads(core)) core->ours = false;
+    } else if (in->status == LEASE_OK) {
+        lease__core_observe(core, out, in->record);
+    } else {
+        lease__core_failed(core, out, in);
+        return;
+    }
+    lease__core_settle(core, out, in);
+}
+
+/* Did the server store what others must see to respect us: holder, time and duration? An admission
+ * webhook may have changed it under us. */
+static bool lease__core_is_altered(const lease_core *core, const lease_record *record) {
+    return !lease__core_is_own(core, record) || record->coordinated ||
+           record->renew_time_us != core->last_renew_us ||
+           (int64_t)record->lease_duration_s * 1000 != core->desc.lease_duration_ms;
+}
+
+static void lease__core_altered(lease_core *core, lease_core_output *out,
+                                const lease_core_input *in) {
+    lease_core_input failure = *in;
+    failure.status = LEASE_ALTERED;
+    lease__core_lose(core, out, LEASE_REASON_ALTERED);
+    lease__core_see(core, in->record, false);
+    lease__core_report_holder(core, out);
+    lease__core_failed(core, out, &failure);
+    const int64_t latest = core->clock_ms + LEASE__CORE_SLOW_MS;
+    core->next_ms = lease__max_i64(core->next_ms, lease__core_take_ms(core));
+    core->next_ms = lease__min_i64(core->next_ms, latest);
+}
+
+static void lease__core_write_done(lease_core *core, lease_core_output *out,
+                                   const lease_core_input *in, lease_action action) {
+    const bool release = core->pending_release;
+    const bool unheld = action == LEASE_ACTION_CREATE && core->desc.strict_creation;
+    if (in->status != LEASE_OK) {
+        /* A 409 may answer the second copy of a request whose first copy was applied. */
+        const bool open = in->maybe_applied || lease__core_lost_race(in->status);
+        if (!open && !unheld && !release) lease__core_forget_last_attempt(core);
+        core->read_first = core->read_first || open;
+        core->slow_path = core->read_first;
+        lease__core_failed(core, out, in);
+        return;
+    }
+    if (release || unheld) {
+        lease__core_see(core, in->record, false);
+        core->attempt_count = 0;
+        core->failures = 0;
+        lease__core_settle(core, out, in);
+        return;
+    }
+    if (lease__core_is_altered(core, in->record)) {
+        core->attempt_count = 0;
+        lease__core_altered(core, out, in);
+        return;
+    }
+    core->attempt_count = 0;
+    core->failures = 0;
+    core->slow_path = false;
+    lease__core_see(core, in->record, true);
+    lease__core_hold(core, out, in->record, core->pending_sent_ms);
+    lease__core_settle(core, out, in);
+    if (lease__core_leads(core)) {
+        lease__core_renew_later(core, core->pending_sent_ms, in->random);
+    }
+}
+
+static void lease__core_done(lease_core *core, lease_core_output *out,
+                             const lease_core_input *in) {
+    const lease_action action = core->pending;
+    core->pending = LEASE_ACTION_NONE;
+    if (action == LEASE_ACTION_READ) {
+        lease__core_read_done(core, out, in);
+    } else {
+        lease__core_write_done(core, out, in, action);
+    }
+}
+
+/* The driver owes an answer by give_up_ms. A driver that fails to bring one must not stop the elector. */
+static void lease__core_give_up(lease_core *core, lease_core_output *out,
+                                const lease_core_input *in) {
+    lease_core_input timeout = *in;
+    timeout.status = LEASE_TIMEOUT;
+    timeout.maybe_applied = true;
+    timeout.retry_after_ms = 0;
+    timeout.record = NULL;
+    lease__core_done(core, out, &timeout);
+}
+
+/* -- Requests ----------------------------------------------------------------------------------- */
+
+static void lease__core_begin(lease_core *core, lease_core_output *out, lease_action action) {
+    core->pending = action;
+    core->pending_release = false;
+    core->pending_sent_ms = core->clock_ms;
+    core->pending_give_up_ms = core->clock_ms + core->desc.request_timeout_ms;
+    core->requests++;
+    out->action = action;
+    out->request_id = core->requests;
+    out->give_up_ms = core->pending_give_up_ms;
+}
+
+/* The record of a write that makes or keeps us the holder. Transitions count changes of the holder,
+ * acquireTime stays while nobody else held in between (elector.md 6, rule 4). */
+static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall_us) {
+    const int32_t transitions = core->seen.lease_transitions;
+    const bool same_holder = core->ours || lease__core_is_own(core, &core->seen);
+    memset(write, 0, sizeof *write);
+    lease__copy(write->holder_identity, sizeof write->holder_identity, core->own_identity);
+    lease__copy(write->uid, sizeof write->uid, core->seen.uid);
+    lease__copy(write->resource_version, sizeof write->resource_version,
+                core->seen.resource_version);
+    write->renew_time_us = lease__core_renew_time(core, wall_us);
+    write->acquire_time_us = write->renew_time_us;
+    if (core->ours && core->range.held) write->acquire_time_us = core->range.start_us;
+    write->lease_duration_s = core->desc.lease_duration_ms / 1000;
+    write->lease_transitions = transitions;
+    if (core->exists && !same_holder && transitions < INT32_MAX) write->lease_transitions++;
+}
+
+static void lease__core_send_write(lease_core *core, lease_core_output *out, lease_action action,
+                                   int64_t wall_us) {
+    lease__core_begin(core, out, action);
+    lease__core_fill(core, &out->write, wall_us);
+    core->last_renew_us = out->write.renew_time_us;
+    lease__core_remember_attempt(core, core->last_renew_us, core->pending_sent_ms);
+    if (core->slow_path && lease__core_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
+}
+
+/* Without a holder, so that nobody leads a Lease before a full duration has shown that nobody else
+ * does: reliability.md 2.5. */
+static void lease__core_send_unheld(lease_core *core, lease_core_output *out) {
+    lease__core_begin(core, out, LEASE_ACTION_CREATE);
+    out->write.lease_duration_s = core->desc.lease_duration_ms / 1000;
+}
+
+/* client-go leaderelection.go: release. Duration 1, because the server refuses 0. */
+static void lease__core_send_release(lease_core *core, lease_core_output *out, int64_t wall_us) {
+    lease__core_begin(core, out, LEASE_ACTION_UPDATE);
+    core->pending_release = true;
+    lease__core_fill(core, &out->write, wall_us);
+    out->write.holder_identity[0] = '\0';
+    out->write.acquire_time_us = out->write.renew_time_us;
+    out->write.lease_duration_s = 1;
+    out->write.lease_transitions = core->seen.lease_transitions;
+    core->last_renew_us = out->write.renew_time_us;
+}
+
+/* What is due now. A read is never wrong; a write needs its instant. */
+static void lease__core_request(lease_core *core, lease_core_output *out, int64_t wall_us) {
+    if (!core->answered || core->read_first) {
+        lease__core_begin(core, out, LEASE_ACTION_READ);
+    } else if (core->releasing) {
+        lease__core_send_release(core, out, wall_us);
+    } else if (!lease__core_may_write(core) || core->clock_ms < lease__core_take_ms(core)) {
+        lease__core_begin(core, out, LEASE_ACTION_READ);
+    } else if (core->exists) {
+        lease__core_send_write(core, out, LEASE_ACTION_UPDATE, wall_us);
+    } else if (core->desc.strict_creation) {
+        lease__core_send_unheld(core, out);
+    } else {
+        lease__core_send_write(core, out, LEASE_ACTION_CREATE, wall_us);
+    }
+}
+
+/* -- The step ----------------------------------------------------------------------------------- */
+
+/* The boot clock of a machine that is paused or restored from a snapshot may stand still while the world
+ * goes on. Wall time tells, once it is set right: then nothing that counted on the boot clock holds. */
+static void lease__core_watch_clocks(lease_core *core, lease_core_output *out,
+                                     const lease_core_input *in) {
+    const int64_t before = core->wall_minus_boot_us;
+    const int64_t now = in->wall_us - core->clock_ms * LEASE__US_PER_MS;
+    const int64_t slack_ms =
+        ((int64_t)core->desc.lease_duration_ms - core->desc.renew_deadline_ms) / 2;
+    core->wall_minus_boot_us = now;
+    if (before == INT64_MIN || now - before <= slack_ms * LEASE__US_PER_MS) return;
+    const int64_t jump_ms = (now - before) / LEASE__US_PER_MS;
+    core->pending_sent_ms -= jump_ms;
+    for (uint32_t i = 0; i < core->attempt_count; i++) {
+        core->attempts[i].sent_ms = lease__max_i64(0, core->attempts[i].sent_ms - jump_ms);
+    }
+    if (!lease__core_leads(core)) return;
+    lease__core_lose(core, out, LEASE_REASON_CLOCK_JUMP);
+    core->next_ms = core->clock_ms;
+}
+
+static void lease__core_release(lease_core *core, lease_core_output *out) {
+    if (core->released) return;
+    lease__core_lose(core, out, LEASE_REASON_RELEASED);
+    core->range.held = false;
+    core->released = true;
+    core->failures = 0;
+    /* An unanswered write may have made us the holder: find out, then give that back. */
+    const bool writing = core->pending != LEASE_ACTION_NONE && core->pending != LEASE_ACTION_READ;
+    const bool ours = core->exists && core->ours;
+    core->releasing = !core->desc.observe_only && (ours || writing || core->read_first);
+    if (core->releasing) {
+        core->next_ms = core->clock_ms;
+    } else {
+        out->events |= LEASE_CORE_RELEASED;
+    }
+}
+
+static void lease__core_contend(lease_core *core) {
+    if (!core->released) return;
+    core->released = false;
+    core->next_ms = core->clock_ms;
+}
+
+static void lease__core_take_input(lease_core *core, const lease_core_input *in,
+                                   lease_core_output *out) {
+    switch (in->kind) {
+    case LEASE_INPUT_TICK:
+        if (core->pending != LEASE_ACTION_NONE && core->clock_ms >= core->pending_give_up_ms) {
+            lease__core_give_up(core, out, in);
+        }
+        break;
+    case LEASE_INPUT_READ_DONE:
+        if (core->pending == LEASE_ACTION_READ && in->request_id == core->requests) {
+            lease__core_done(core, out, in);
+        }
+        break;
+    case LEASE_INPUT_WRITE_DONE:
+        if (core->pending > LEASE_ACTION_READ && in->request_id == core->requests) {
+            lease__core_done(core, out, in);
+        }
+        break;
+    case LEASE_INPUT_RELEASE: lease__core_release(core, out); break;
+    case LEASE_INPUT_CONTEND: lease__core_contend(core); break;
+    }
+}
+
+/* There is always a next instant: a lost wake-up would be a lost lease. */
+static int64_t lease__core_wake_ms(const lease_core *core, bool hold_requests) {
+    int64_t wake = core->next_ms;
+    if (core->pending != LEASE_ACTION_NONE) {
+        wake = core->pending_give_up_ms;
+    } else if (hold_requests && wake <= core->clock_ms) {
+        wake = core->clock_ms + core->desc.retry_period_ms;
+    }
+    if (lease__core_leads(core)) wake = lease__min_i64(wake, core->valid_until_ms);
+    return wake;
+}
+
+LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
+                               lease_core_output *out) {
+    lease_core_input in = *input;
+    in.now_ms = lease__min_i64(in.now_ms, LEASE__CORE_LAST_MS);
+    in.wall_us = lease__max_i64(0, lease__min_i64(in.wall_us, LEASE__CORE_LAST_WALL_US));
+    memset(out, 0, sizeof *out);
+    core->clock_ms = lease__max_i64(lease__max_i64(core->clock_ms, in.now_ms), 0);
+    lease__core_watch_clocks(core, out, &in);
+    if (lease__core_leads(core) && core->clock_ms >= core->valid_until_ms) {
+        lease__core_lose(core, out, LEASE_REASON_EXPIRED);
+    }
+    lease__core_take_input(core, &in, out);
+    lease__core_conclude_release(core, out);
+    if (core->pending == LEASE_ACTION_NONE && !in.hold_requests &&
+        core->clock_ms >= core->next_ms) {
+        lease__core_request(core, out, in.wall_us);
+    }
+    out->wake_ms = lease__core_wake_ms(core, in.hold_requests);
+    out->valid_until_ms = core->valid_until_ms;
+    out->token = core->token;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LEASE_IMPLEMENTATION */

@@ -15,20 +15,15 @@
 #define MBEDTLS_PLATFORM_C
 #define MBEDTLS_PLATFORM_MEMORY
 
-/* Random numbers come from getrandom(2) in hardware_poll.c: the library's own source opens
- * /dev/urandom on musl, which an image FROM scratch need not have. */
-#define MBEDTLS_ENTROPY_C
-#define MBEDTLS_ENTROPY_HARDWARE_ALT
-#define MBEDTLS_NO_PLATFORM_ENTROPY
-#define MBEDTLS_CTR_DRBG_C
-
 /* Record protection: AES-GCM, which every Kubernetes API server offers. The processor's AES is
- * used when it is there; the tables are the fall-back, and small ones in read-only memory do. */
+ * used when it is there; the tables are the fall-back, and small ones in read-only memory do. GCM
+ * only ever encrypts blocks. */
 #define MBEDTLS_AES_C
 #define MBEDTLS_AES_FEWER_TABLES
 #define MBEDTLS_AES_ROM_TABLES
 #define MBEDTLS_AESCE_C
 #define MBEDTLS_AESNI_C
+#define MBEDTLS_BLOCK_CIPHER_NO_DECRYPT
 #define MBEDTLS_CIPHER_C
 #define MBEDTLS_GCM_C
 
@@ -78,10 +73,14 @@
 #define MBEDTLS_SSL_SESSION_TICKETS
 #define MBEDTLS_SSL_TLS_C
 
-/* TLS 1.3 rests on the PSA layer. Resumption keeps a fresh key exchange (PSK with ECDHE). */
+/* TLS 1.3 rests on the PSA layer, which takes its random numbers from random.c, straight from the
+ * kernel, as lease.h itself does: no entropy pool and no generator of mbedTLS's own, and no
+ * /dev/urandom, which an image FROM scratch need not have. Resumption keeps a fresh key exchange
+ * (PSK with ECDHE). */
 #ifndef LEASE_TLS12_ONLY
 #define MBEDTLS_HKDF_C
 #define MBEDTLS_PSA_CRYPTO_C
+#define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 #define MBEDTLS_SSL_PROTO_TLS1_3
 #define MBEDTLS_SSL_TLS1_3_COMPATIBILITY_MODE
 #define MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ENABLED

@@ -14,13 +14,14 @@ ifdef MBEDTLS_DIR
 INCLUDES += -isystem $(MBEDTLS_DIR)/include
 LDFLAGS += -L$(MBEDTLS_DIR)/library
 endif
-# llhttp is a library (Debian 13 and later), or the C sources that Node.js is built from (Debian 12).
+# llhttp is a library (Debian 13), or the C sources that Node.js is built from (Debian 12).
 ifneq ($(wildcard /usr/include/llhttp.h /usr/local/include/llhttp.h),)
 LLHTTP := -lllhttp
 else
 INCLUDES += -isystem /usr/share/include/llhttp
 LLHTTP := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
 endif
+LLHTTP_O := $(filter %.o,$(LLHTTP))
 LIBS = $(LDFLAGS) $(filter -l%,$(LLHTTP)) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread
 
 programs = $(patsubst $(1)/%.c,$(B)/$(notdir $(1))/%,$(wildcard $(1)/$(2)))
@@ -40,8 +41,7 @@ export BEAT_BIN = $(abspath $(B)/beat)
 all: $(TOOLS) $(EXAMPLES) ## build the lease tool, the development API server and the examples
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile | awk '{ printf "  make %-13s", $$2; \
-	    $$1 = $$2 = ""; print substr($$0, 3) }'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # What a fresh machine lacks is installed first; the makefile is read again after that.
 demo: ## the main job: three candidates on a TLS API server, one killed, one frozen, one releasing
@@ -63,8 +63,8 @@ sim: $(SIM) ## electors against a modelled server in virtual time
 	@tools/suite $(SIM)
 e2e: $(TOOLS) ## the tool against the development API server over TLS
 	@tools/suite tests/e2e/run
-compile: ## C11, C++17, every option, two compilers, exported symbols
-	@CC='$(CC)' tests/compile/run
+compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbols
+	@CC='$(CC)' INCLUDES='$(INCLUDES)' LIBS='$(LLHTTP_O) $(LIBS)' tests/compile/run
 static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6
 	@tools/setup static
 	@tools/static
@@ -97,7 +97,6 @@ define link
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 endef
-LLHTTP_O := $(filter %.o,$(LLHTTP))
 $(B)/lease: $(LEASE_O) $(LLHTTP_O)
 	$(link)
 $(B)/devapi: $(DEVAPI_O) $(LLHTTP_O)

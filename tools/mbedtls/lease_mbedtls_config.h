@@ -1,9 +1,9 @@
 /* mbedTLS 3.6 reduced to what lease.h needs: a TLS 1.2 and 1.3 client that checks certificates.
  * SPDX-License-Identifier: MIT
  *
- * tools/static puts it in the place of mbedtls_config.h; LEASE_TLS12_ONLY leaves TLS 1.3 out. No thread
- * support: one thread at a time may use mbedTLS, which is one lease_client in the process. A
- * program with several adds MBEDTLS_THREADING_C and MBEDTLS_THREADING_PTHREAD. */
+ * tools/static puts it in the place of mbedtls_config.h; LEASE_TLS12_ONLY leaves TLS 1.3 out. No
+ * thread support: one thread at a time may use mbedTLS, which is one lease_client in the process.
+ * A program with several adds MBEDTLS_THREADING_C and MBEDTLS_THREADING_PTHREAD. */
 #ifndef LEASE_MBEDTLS_CONFIG_H
 #define LEASE_MBEDTLS_CONFIG_H
 

@@ -1,0 +1,3 @@
+/* The implementation, as one file of a program defines it. */
+#define LEASE_IMPLEMENTATION
+#include "lease.h"

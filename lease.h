@@ -1723,6 +1723,386 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
     out->token = core->token;
 }
 
+/* =================================================================================================
+ * >>json -- strict reading over jsmn, writing
+ * =================================================================================================
+ * May use: >>base. jsmn cuts text into tokens and checks little: it takes {"a" "b"}, 01, nul, two roots
+ * and raw control characters, and stops in silence at a NUL byte. So a scanner of our own proves the
+ * text first, within fixed limits of depth and of tokens; after it jsmn's tokens can be trusted.
+ * Duplicate keys are refused where a key is looked up. */
+
+typedef struct lease__json {
+    const char *text;
+    jsmntok_t *tokens;
+    int count;
+    bool duplicate; /* a key that was looked up stood twice: the document is not to be used */
+} lease__json;
+
+#define LEASE__JSON_NONE (-1) /* no such member; every reader below takes it for null */
+
+/* -- The scanner -------------------------------------------------------------------------------- */
+
+typedef struct lease__json_scan {
+    const char *at;
+    const char *end;
+    uint32_t in_object; /* bit d: depth d is an object, else an array */
+    int depth;
+    int tokens;
+} lease__json_scan;
+
+static void lease__json_space(lease__json_scan *scan) {
+    while (scan->at < scan->end &&
+           (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r')) {
+        scan->at++;
+    }
+}
+
+static bool lease__json_next_is(lease__json_scan *scan, char expected) {
+    if (scan->at == scan->end || *scan->at != expected) return false;
+    scan->at++;
+    return true;
+}
+
+static int lease__hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Four hexadecimal digits; -1 when they are not. */
+static int32_t lease__json_hex4(const char *at, const char *end) {
+    int32_t code = 0;
+    if (end - at < 4) return -1;
+    for (int i = 0; i < 4; i++) {
+        const int digit = lease__hex_digit(at[i]);
+        if (digit < 0) return -1;
+        code = code * 16 + digit;
+    }
+    return code;
+}
+
+/* Behind the backslash. Surrogates come in pairs; NUL has no place in a text of C. */
+static bool lease__json_scan_escape(lease__json_scan *scan) {
+    if (scan->at == scan->end) return false;
+    const char kind = *scan->at++;
+    if (kind != 'u') return kind != '\0' && strchr("\"\\/bfnrt", kind) != NULL;
+    const int32_t code = lease__json_hex4(scan->at, scan->end);
+    if (code <= 0 || (code >= 0xDC00 && code <= 0xDFFF)) return false;
+    scan->at += 4;
+    if (code < 0xD800 || code > 0xDBFF) return true;
+    if (scan->end - scan->at < 6 || scan->at[0] != '\\' || scan->at[1] != 'u') return false;
+    const int32_t low = lease__json_hex4(scan->at + 2, scan->end);
+    scan->at += 6;
+    return low >= 0xDC00 && low <= 0xDFFF;
+}
+
+/* One well-formed UTF-8 sequence of two to four bytes. */
+static bool lease__json_scan_utf8(lease__json_scan *scan) {
+    const unsigned char first = (unsigned char)*scan->at;
+    const int length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0xC2 || first > 0xF4 || scan->end - scan->at < length) return false;
+    for (int i = 1; i < length; i++) {
+        if (((unsigned char)scan->at[i] & 0xC0) != 0x80) return false;
+    }
+    const unsigned char second = (unsigned char)scan->at[1];
+    if (first == 0xE0 && second < 0xA0) return false;                    /* overlong */
+    if (first == 0xED && second > 0x9F) return false;                    /* surrogate */
+    if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) return false;
+    scan->at += length;
+    return true;
+}
+
+static bool lease__json_scan_string(lease__json_scan *scan) {
+    if (!lease__json_next_is(scan, '"')) return false;
+    scan->tokens++;
+    while (scan->at < scan->end) {
+        const unsigned char c = (unsigned char)*scan->at;
+        if (c < 0x20) return false;
+        if (c >= 0x80) {
+            if (!lease__json_scan_utf8(scan)) return false;
+            continue;
+        }
+        scan->at++;
+        if (c == '"') return true;
+        if (c == '\\' && !lease__json_scan_escape(scan)) return false;
+    }
+    return false;
+}
+
+static bool lease__json_scan_digits(lease__json_scan *scan) {
+    const char *start = scan->at;
+    while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9') scan->at++;
+    return scan->at > start;
+}
+
+static bool lease__json_scan_number(lease__json_scan *scan) {
+    lease__json_next_is(scan, '-');
+    if (!lease__json_next_is(scan, '0') && !lease__json_scan_digits(scan)) return false;
+    if (lease__json_next_is(scan, '.') && !lease__json_scan_digits(scan)) return false;
+    if (lease__json_next_is(scan, 'e') || lease__json_next_is(scan, 'E')) {
+        if (!lease__json_next_is(scan, '+')) lease__json_next_is(scan, '-');
+        return lease__json_scan_digits(scan);
+    }
+    return true;
+}
+
+static bool lease__json_scan_word(lease__json_scan *scan, const char *word) {
+    const size_t length = strlen(word);
+    if ((size_t)(scan->end - scan->at) < length) return false;
+    if (memcmp(scan->at, word, length) != 0) return false;
+    scan->at += length;
+    return true;
+}
+
+static bool lease__json_scan_scalar(lease__json_scan *scan) {
+    if (scan->at == scan->end) return false;
+    if (*scan->at == '"') return lease__json_scan_string(scan);
+    scan->tokens++;
+    switch (*scan->at) {
+    case 't': return lease__json_scan_word(scan, "true");
+    case 'f': return lease__json_scan_word(scan, "false");
+    case 'n': return lease__json_scan_word(scan, "null");
+    default: return lease__json_scan_number(scan);
+    }
+}
+
+static bool lease__json_scan_key(lease__json_scan *scan) {
+    lease__json_space(scan);
+    if (!lease__json_scan_string(scan)) return false;
+    lease__json_space(scan);
+    return lease__json_next_is(scan, ':');
+}
+
+static bool lease__json_in_object(const lease__json_scan *scan) {
+    return scan->depth > 0 && (scan->in_object >> scan->depth & 1u) != 0;
+}
+
+/* Enters { or [. *empty says that it was closed at once. */
+static bool lease__json_scan_open(lease__json_scan *scan, bool object, bool *empty) {
+    if (scan->depth == LEASE_MAX_JSON_DEPTH) return false;
+    scan->depth++;
+    scan->tokens++;
+    scan->in_object &= ~((uint32_t)1 << scan->depth);
+    if (object) scan->in_object |= (uint32_t)1 << scan->depth;
+    lease__json_space(scan);
+    *empty = lease__json_next_is(scan, object ? '}' : ']');
+    if (*empty) scan->depth--;
+    return *empty || !object || lease__json_scan_key(scan);
+}
+
+/* Behind a value: closes what ends here; true with *more when another value follows. */
+static bool lease__json_scan_close(lease__json_scan *scan, bool *more) {
+    *more = false;
+    while (scan->depth > 0) {
+        lease__json_space(scan);
+        if (lease__json_next_is(scan, ',')) {
+            *more = true;
+            return !lease__json_in_object(scan) || lease__json_scan_key(scan);
+        }
+        if (!lease__json_next_is(scan, lease__json_in_object(scan) ? '}' : ']')) return false;
+        scan->depth--;
+    }
+    return true;
+}
+
+/* Exactly one JSON value, nothing behind it, within the limits. */
+static bool lease__json_is_valid(const char *text, size_t length) {
+    lease__json_scan scan;
+    bool more = true;
+    memset(&scan, 0, sizeof scan);
+    scan.at = text;
+    scan.end = text + length;
+    while (more) {
+        bool empty = true;
+        lease__json_space(&scan);
+        if (lease__json_next_is(&scan, '{')) {
+            if (!lease__json_scan_open(&scan, true, &empty)) return false;
+        } else if (lease__json_next_is(&scan, '[')) {
+            if (!lease__json_scan_open(&scan, false, &empty)) return false;
+        } else if (!lease__json_scan_scalar(&scan)) {
+            return false;
+        }
+        if (scan.tokens > LEASE_MAX_JSON_TOKENS) return false;
+        if (empty && !lease__json_scan_close(&scan, &more)) return false;
+    }
+    lease__json_space(&scan);
+    return scan.at == scan.end;
+}
+
+/* -- Reading ------------------------------------------------------------------------------------ */
+
+/* tokens must have room for LEASE_MAX_JSON_TOKENS. The text is borrowed and must outlive *json. */
+static bool lease__json_parse(lease__json *json, jsmntok_t *tokens, const char *text,
+                              size_t length) {
+    jsmn_parser parser;
+    memset(json, 0, sizeof *json);
+    json->text = text;
+    json->tokens = tokens;
+    if (length > INT32_MAX || !lease__json_is_valid(text, length)) return false;
+    jsmn_init(&parser);
+    json->count = jsmn_parse(&parser, text, length, tokens, LEASE_MAX_JSON_TOKENS);
+    return json->count > 0;
+}
+
+/* The token behind a value and all that it contains. */
+static int lease__json_after(const lease__json *json, int token) {
+    const int end = json->tokens[token].end;
+    int next = token + 1;
+    while (next < json->count && json->tokens[next].start < end) next++;
+    return next;
+}
+
+static bool lease__json_is(const lease__json *json, int token, jsmntype_t type) {
+    return token >= 0 && json->tokens[token].type == type;
+}
+
+static bool lease__json_is_null(const lease__json *json, int token) {
+    if (token < 0) return true;
+    return json->tokens[token].type == JSMN_PRIMITIVE &&
+           json->text[json->tokens[token].start] == 'n';
+}
+
+static bool lease__json_is_true(const lease__json *json, int token) {
+    return lease__json_is(json, token, JSMN_PRIMITIVE) &&
+           json->text[json->tokens[token].start] == 't';
+}
+
+/* A value as it stands in the text, strings with their quotes. */
+static const char *lease__json_raw(const lease__json *json, int token, size_t *length) {
+    const jsmntok_t *t = &json->tokens[token];
+    const int quote = t->type == JSMN_STRING ? 1 : 0;
+    *length = (size_t)(t->end - t->start + 2 * quote);
+    return json->text + t->start - quote;
+}
+
+static size_t lease__utf8_encode(uint32_t code, char *out) {
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    const size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = length - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
+    out[0] = (char)((0xF00u >> length & 0xFFu) | code);
+    return length;
+}
+
+/* Decodes one escape behind its backslash into at most four bytes; *at moves past it. */
+static size_t lease__json_unescape(const char **at, char *out) {
+    static const char from[] = "\"\\/bfnrt";
+    static const char to[] = "\"\\/\b\f\n\r\t";
+    const char kind = *(*at)++;
+    if (kind != 'u') {
+        out[0] = to[strchr(from, kind) - from];
+        return 1;
+    }
+    uint32_t code = (uint32_t)lease__json_hex4(*at, *at + 4);
+    *at += 4;
+    if (code >= 0xD800 && code <= 0xDBFF) {
+        const uint32_t low = (uint32_t)lease__json_hex4(*at + 2, *at + 6);
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        *at += 6;
+    }
+    return lease__utf8_encode(code, out);
+}
+
+/* Decodes a string token into buf, which counts also what does not fit. */
+static void lease__json_decode(const lease__json *json, int token, lease__buf *buf) {
+    const char *at = json->text + json->tokens[token].start;
+    const char *end = json->text + json->tokens[token].end;
+    while (at < end) {
+        char bytes[4];
+        if (*at == '\\') {
+            at++;
+            const size_t count = lease__json_unescape(&at, bytes);
+            lease__put_bytes(buf, bytes, count);
+        } else {
+            lease__put_bytes(buf, at++, 1);
+        }
+    }
+}
+
+static bool lease__json_equals(const lease__json *json, int token, const char *text) {
+    char decoded[256];
+    if (!lease__json_is(json, token, JSMN_STRING)) return false;
+    lease__buf buf = lease__buf_make(decoded, sizeof decoded);
+    lease__json_decode(json, token, &buf);
+    return !lease__buf_full(&buf) && buf.length == strlen(text) && lease__same(decoded, text);
+}
+
+/* The value of a member; LEASE__JSON_NONE when object is no object or has no such member. */
+static int lease__json_get(lease__json *json, int object, const char *key) {
+    int found = LEASE__JSON_NONE;
+    if (!lease__json_is(json, object, JSMN_OBJECT)) return found;
+    const int end = lease__json_after(json, object);
+    for (int at = object + 1; at < end; at = lease__json_after(json, at + 1)) {
+        if (!lease__json_equals(json, at, key)) continue;
+        if (found != LEASE__JSON_NONE) json->duplicate = true;
+        found = at + 1;
+    }
+    return found;
+}
+
+/* A string; null and absence are "". False when it is something else or does not fit. */
+static bool lease__json_string(const lease__json *json, int token, char *out, size_t capacity) {
+    out[0] = '\0';
+    if (lease__json_is_null(json, token)) return true;
+    if (!lease__json_is(json, token, JSMN_STRING)) return false;
+    lease__buf buf = lease__buf_make(out, capacity);
+    lease__json_decode(json, token, &buf);
+    return !lease__buf_full(&buf);
+}
+
+/* A plain int32 (no fraction, no exponent), as the API wants it; null and absence are 0. */
+static bool lease__json_int32(const lease__json *json, int token, int32_t *out) {
+    *out = 0;
+    if (lease__json_is_null(json, token)) return true;
+    if (!lease__json_is(json, token, JSMN_PRIMITIVE)) return false;
+    const char *at = json->text + json->tokens[token].start;
+    const char *end = json->text + json->tokens[token].end;
+    const bool negative = at < end && *at == '-';
+    int64_t value = 0;
+    for (at += negative ? 1 : 0; at < end; at++) {
+        if (*at < '0' || *at > '9') return false;
+        value = value * 10 + (*at - '0');
+        if (value > (int64_t)INT32_MAX + 1) return false;
+    }
+    value = negative ? -value : value;
+    if (value > INT32_MAX) return false;
+    *out = (int32_t)value;
+    return true;
+}
+
+/* -- Writing ------------------------------------------------------------------------------------ */
+
+/* A string with its quotes. Bytes of UTF-8 pass as they are. */
+static void lease__put_quoted(lease__buf *buf, const char *text) {
+    lease__put(buf, "\"");
+    for (; *text != '\0'; text++) {
+        const unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') {
+            lease__put(buf, "\\");
+            lease__put_bytes(buf, text, 1);
+        } else if (c < 0x20) {
+            static const char hex[] = "0123456789abcdef";
+            lease__put(buf, "\\u00");
+            lease__put_bytes(buf, hex + (c >> 4), 1);
+            lease__put_bytes(buf, hex + (c & 15), 1);
+        } else {
+            lease__put_bytes(buf, text, 1);
+        }
+    }
+    lease__put(buf, "\"");
+}
+
+/* "key": with a comma before it unless it is the first member. */
+static void lease__put_key(lease__buf *buf, const char *key) {
+    const char last = buf->length == 0 || lease__buf_full(buf) ? '{' : buf->data[buf->length - 1];
+    if (last != '{') lease__put(buf, ",");
+    lease__put_quoted(buf, key);
+    lease__put(buf, ":");
+}
+
 #ifdef __cplusplus
 }
 #endif

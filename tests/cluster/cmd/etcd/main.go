@@ -1,0 +1,12 @@
+// The unchanged etcd under the kube-apiserver of the tests.
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() {
+	etcdmain.Main(os.Args)
+}

@@ -101,6 +101,7 @@ $(B)/lease: $(LEASE_O) $(LLHTTP_O)
 	$(link)
 $(B)/devapi: $(DEVAPI_O) $(LLHTTP_O)
 	$(link)
+$(B)/beat $(B)/demo_tool: LIBS =
 $(B)/beat: $(B)/tests/e2e/beat.o
 	$(link)
 $(B)/demo_tool: $(B)/tools/demo.o

@@ -630,10 +630,8 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #include <jsmn.h>
 
 #if LEASE__TLS
-#include <mbedtls/error.h>
-#include <mbedtls/pem.h>
+#include <mbedtls/net_sockets.h>
 #include <mbedtls/pk.h>
-#include <mbedtls/platform_util.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
@@ -657,9 +655,9 @@ extern "C" {
 #endif
 
 /* =================================================================================================
- * >>base -- status texts, errors, bounded strings and buffers, atomics
+ * >>base -- status texts, errors, bounded strings and buffers, small files, randomness, atomics
  * =================================================================================================
- * May use: >>config. Nothing here allocates, nothing here knows what a Lease is. */
+ * May use: >>config. Nothing here knows what a Lease is. */
 
 /* "Cannot happen". Debug: stop here. Release: take the branch, which must be the safe one. */
 #define LEASE__NEVER(x) ((x) ? (LEASE_ASSERT(!#x), true) : false)
@@ -842,6 +840,53 @@ static uint64_t lease__parse_u64(const char *text) {
         value = value * 10 + digit;
     }
     return value;
+}
+
+/* Reads a regular file of less than capacity bytes whole and terminates it. A FIFO must not block us,
+ * a directory or device is no file of ours, an empty file is somebody else's half-done work. */
+static lease_status lease__read_file(const char *path, char *out, size_t capacity, size_t *length,
+                                     lease_status status, lease_error *error) {
+    struct stat info;
+    size_t used = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return lease__fail_errno(error, status, LEASE_STAGE_CONFIG, "cannot open ", path);
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return lease__fail(error, status, LEASE_STAGE_CONFIG, path, " is not a regular file",
+                           LEASE__END);
+    }
+    ssize_t got = 1;
+    while (used < capacity && got > 0) {
+        got = read(fd, out + used, capacity - used);
+        if (got < 0 && errno == EINTR) got = 1;
+        else if (got > 0) used += (size_t)got;
+    }
+    if (got < 0) lease__fail_errno(error, status, LEASE_STAGE_CONFIG, "cannot read ", path);
+    close(fd);
+    if (got < 0) return status;
+    if (used == 0 || used == capacity || memchr(out, 0, used) != NULL) {
+        return lease__fail(error, status, LEASE_STAGE_CONFIG, path,
+                           used == 0          ? " is empty"
+                           : used == capacity ? " is too large"
+                                              : " holds a NUL byte",
+                           LEASE__END);
+    }
+    out[used] = '\0';
+    *length = used;
+    return LEASE_OK;
+}
+
+/* Bytes from the system; false when it has none to give. */
+static bool lease__random_bytes(void *bytes, size_t count) {
+    char *at = (char *)bytes;
+    while (count > 0) {
+        const ssize_t got = getrandom(at, count, 0);
+        if (got < 0 && errno != EINTR) return false;
+        if (got <= 0) continue;
+        at += got;
+        count -= (size_t)got;
+    }
+    return true;
 }
 
 static int64_t lease__min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -2101,6 +2146,451 @@ static void lease__put_key(lease__buf *buf, const char *key) {
     if (last != '{') lease__put(buf, ",");
     lease__put_quoted(buf, key);
     lease__put(buf, ":");
+}
+
+/* =================================================================================================
+ * >>http -- one answer read over llhttp, within limits
+ * =================================================================================================
+ * May use: >>base. llhttp checks the syntax and has no limits; those are here, and so is everything
+ * that it lets pass and that would make an answer ambiguous: Content-Length beside
+ * Transfer-Encoding, a coding that we did not ask for, a body that ends with the connection, bytes
+ * behind the answer. None of llhttp's lenient flags is ever set. */
+
+typedef struct lease__http {
+    llhttp_t parser;
+    llhttp_settings_t settings;
+    char *body; /* LEASE_MAX_BODY bytes and one for the terminator; borrowed */
+    size_t body_length;
+    size_t raw_bytes;
+    size_t header_bytes;
+    size_t header_count;
+    int interim_count;
+    int32_t code; /* of the answer; 0 until its headers are complete */
+    int32_t retry_after_ms;
+    bool complete;
+    bool keep_alive;
+    char name[32]; /* of the header being read, cut: only short ones matter */
+    char value[32];
+    size_t name_length;
+    size_t value_length;
+    lease_status status; /* what is wrong with it, and in words */
+    const char *problem;
+} lease__http;
+
+static int lease__http_refuse(lease__http *http, lease_status status, const char *problem) {
+    if (http->status == LEASE_OK) {
+        http->status = status;
+        http->problem = problem;
+    }
+    return HPE_USER;
+}
+
+static int lease__http_count(lease__http *http, size_t bytes) {
+    http->header_bytes += bytes;
+    if (http->header_bytes <= LEASE_MAX_HEADER_BYTES) return 0;
+    return lease__http_refuse(http, LEASE_TOO_LARGE, "the answer's headers exceed 16 KiB");
+}
+
+static void lease__http_append(char *text, size_t capacity, size_t *length, const char *at,
+                               size_t count, bool lower) {
+    for (size_t i = 0; i < count && *length < capacity - 1; i++, (*length)++) {
+        const bool upper = lower && at[i] >= 'A' && at[i] <= 'Z';
+        text[*length] = upper ? (char)(at[i] - 'A' + 'a') : at[i];
+    }
+    text[*length] = '\0';
+}
+
+static int lease__http_on_status(llhttp_t *parser, const char *at, size_t count) {
+    (void)at;
+    return lease__http_count((lease__http *)parser->data, count);
+}
+
+static int lease__http_on_name(llhttp_t *parser, const char *at, size_t count) {
+    lease__http *http = (lease__http *)parser->data;
+    lease__http_append(http->name, sizeof http->name, &http->name_length, at, count, true);
+    return lease__http_count(http, count);
+}
+
+static int lease__http_on_value(llhttp_t *parser, const char *at, size_t count) {
+    lease__http *http = (lease__http *)parser->data;
+    lease__http_append(http->value, sizeof http->value, &http->value_length, at, count, true);
+    return lease__http_count(http, count);
+}
+
+/* Seconds; a date is not understood and counts as absent, an absurd value is cut to an hour. */
+static int32_t lease__http_retry_after(const char *value) {
+    int32_t seconds = 0;
+    for (; *value >= '0' && *value <= '9'; value++) {
+        seconds = seconds * 10 + (*value - '0');
+        if (seconds > 3600) return 3600 * 1000;
+    }
+    return *value == '\0' ? seconds * 1000 : 0;
+}
+
+static int lease__http_on_value_complete(llhttp_t *parser) {
+    lease__http *http = (lease__http *)parser->data;
+    http->name_length = 0;
+    http->value_length = 0;
+    if (++http->header_count > LEASE_MAX_HEADERS) {
+        return lease__http_refuse(http, LEASE_TOO_LARGE, "the answer has over 100 headers");
+    }
+    if (lease__same(http->name, "retry-after")) {
+        http->retry_after_ms = lease__http_retry_after(http->value);
+    } else if (lease__same(http->name, "transfer-encoding") &&
+               !lease__same(http->value, "chunked")) {
+        return lease__http_refuse(http, LEASE_HTTP, "unknown Transfer-Encoding in the answer");
+    } else if (lease__same(http->name, "content-encoding") &&
+               !lease__same(http->value, "identity")) {
+        return lease__http_refuse(http, LEASE_HTTP, "the answer is compressed, unasked");
+    }
+    http->value[0] = '\0'; /* an empty value brings no bytes to overwrite the last one */
+    return 0;
+}
+
+static int lease__http_on_headers_complete(llhttp_t *parser) {
+    lease__http *http = (lease__http *)parser->data;
+    const bool chunked = (parser->flags & F_CHUNKED) != 0;
+    const bool counted = (parser->flags & F_CONTENT_LENGTH) != 0;
+    const int32_t code = parser->status_code;
+    const bool bodyless = code < 200 || code == 204 || code == 304;
+    if (parser->http_major != 1) {
+        return lease__http_refuse(http, LEASE_HTTP, "the answer is not HTTP/1.1");
+    }
+    if (code < 100 || code > 599 || code == 101) {
+        return lease__http_refuse(http, LEASE_HTTP, "the answer's status code has no meaning");
+    }
+    if (chunked && counted) {
+        return lease__http_refuse(http, LEASE_HTTP,
+                                  "Content-Length beside Transfer-Encoding in the answer");
+    }
+    if (!chunked && !counted && !bodyless) {
+        return lease__http_refuse(http, LEASE_HTTP, "the answer does not tell its length");
+    }
+    if (counted && parser->content_length > LEASE_MAX_BODY) {
+        return lease__http_refuse(http, LEASE_TOO_LARGE, "the answer's body exceeds 64 KiB");
+    }
+    http->code = code;
+    return 0;
+}
+
+static int lease__http_on_body(llhttp_t *parser, const char *at, size_t count) {
+    lease__http *http = (lease__http *)parser->data;
+    if (count > LEASE_MAX_BODY - http->body_length) {
+        return lease__http_refuse(http, LEASE_TOO_LARGE, "the answer's body exceeds 64 KiB");
+    }
+    memcpy(http->body + http->body_length, at, count);
+    http->body_length += count;
+    return 0;
+}
+
+/* An interim answer is passed over; behind the real one the parser is stopped, so that the caller sees
+ * whether bytes follow. */
+static int lease__http_on_complete(llhttp_t *parser) {
+    lease__http *http = (lease__http *)parser->data;
+    if (http->code < 200) {
+        http->code = 0;
+        if (++http->interim_count <= LEASE_MAX_INTERIM) return 0;
+        return lease__http_refuse(http, LEASE_HTTP, "too many interim answers");
+    }
+    http->complete = true;
+    http->keep_alive = llhttp_should_keep_alive(parser) != 0;
+    http->body[http->body_length] = '\0';
+    return HPE_PAUSED;
+}
+
+static void lease__http_init(lease__http *http, char *body) {
+    memset(http, 0, sizeof *http);
+    http->body = body;
+    llhttp_settings_init(&http->settings);
+    http->settings.on_status = lease__http_on_status;
+    http->settings.on_header_field = lease__http_on_name;
+    http->settings.on_header_value = lease__http_on_value;
+    http->settings.on_header_value_complete = lease__http_on_value_complete;
+    http->settings.on_headers_complete = lease__http_on_headers_complete;
+    http->settings.on_body = lease__http_on_body;
+    http->settings.on_message_complete = lease__http_on_complete;
+    llhttp_init(&http->parser, HTTP_RESPONSE, &http->settings);
+    http->parser.data = http;
+}
+
+/* Takes bytes of the answer. Anything but LEASE_OK ends the connection. */
+static lease_status lease__http_feed(lease__http *http, const char *bytes, size_t count,
+                                     lease_error *error) {
+    http->raw_bytes += count;
+    if (http->raw_bytes > LEASE_MAX_RAW) {
+        lease__http_refuse(http, LEASE_TOO_LARGE, "the answer exceeds 128 KiB with its framing");
+    } else if (http->complete) {
+        lease__http_refuse(http, LEASE_HTTP, "bytes follow the answer");
+    } else {
+        const llhttp_errno_t result = llhttp_execute(&http->parser, bytes, count);
+        if (result == HPE_PAUSED && http->complete) {
+            if (llhttp_get_error_pos(&http->parser) != bytes + count) {
+                lease__http_refuse(http, LEASE_HTTP, "bytes follow the answer");
+            }
+        } else if (result != HPE_OK && http->status == LEASE_OK) {
+            const char *reason = llhttp_get_error_reason(&http->parser);
+            lease__http_refuse(http, LEASE_HTTP, reason != NULL ? reason : "malformed answer");
+        }
+    }
+    if (http->status == LEASE_OK) return LEASE_OK;
+    return lease__fail(error, http->status, LEASE_STAGE_EXCHANGE, lease_status_text(http->status),
+                       ": ", http->problem, LEASE__END);
+}
+
+/* =================================================================================================
+ * >>net -- name resolution and the non-blocking TCP connection
+ * =================================================================================================
+ * May use: >>base, >>time. getaddrinfo blocks for as long as it likes, so a name is resolved on a thread
+ * of its own that nobody waits for: it is polled like a socket, and abandoned when time is up. An IP
+ * address, which is what a pod is given, takes none of this. */
+
+typedef struct lease__addresses {
+    struct sockaddr_storage list[LEASE_MAX_ADDRESSES];
+    socklen_t lengths[LEASE_MAX_ADDRESSES];
+    size_t count;
+} lease__addresses;
+
+/* The bytes of an IP address; 0 when text is a name. */
+static size_t lease__ip_bytes(const char *text, unsigned char *bytes) {
+    if (inet_pton(AF_INET, text, bytes) == 1) return 4;
+    if (inet_pton(AF_INET6, text, bytes) == 1) return 16;
+    return 0;
+}
+
+static bool lease__addresses_from_ip(lease__addresses *found, const char *host, uint16_t port) {
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    memset(found, 0, sizeof *found);
+    memset(&v4, 0, sizeof v4);
+    memset(&v6, 0, sizeof v6);
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
+        v4.sin_family = AF_INET;
+        v4.sin_port = htons(port);
+        memcpy(&found->list[0], &v4, sizeof v4);
+        found->lengths[0] = sizeof v4;
+    } else if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
+        v6.sin6_family = AF_INET6;
+        v6.sin6_port = htons(port);
+        memcpy(&found->list[0], &v6, sizeof v6);
+        found->lengths[0] = sizeof v6;
+    } else {
+        return false;
+    }
+    found->count = 1;
+    return true;
+}
+
+#if LEASE__DNS
+/* Shared by the asking side and the thread; who lets go last frees it. */
+typedef struct lease__lookup {
+    int references;
+    int done_fd; /* closed by the thread when it is done: the other end of the pipe sees the end */
+    uint16_t port;
+    char host[LEASE_MAX_HOST + 1];
+    int failure; /* getaddrinfo's */
+    lease__addresses found;
+} lease__lookup;
+
+static void lease__lookup_drop(lease__lookup *lookup) {
+    if (__atomic_sub_fetch(&lookup->references, 1, __ATOMIC_ACQ_REL) == 0) LEASE_FREE(lookup);
+}
+
+static void lease__lookup_now(lease__lookup *lookup) {
+    struct addrinfo hints;
+    struct addrinfo *all = NULL;
+    char port[8];
+    lease__buf buf = lease__buf_make(port, sizeof port);
+    lease__put_u64(&buf, lookup->port);
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    lookup->failure = getaddrinfo(lookup->host, port, &hints, &all);
+    if (lookup->failure != 0) return;
+    for (struct addrinfo *one = all; one != NULL; one = one->ai_next) {
+        const size_t at = lookup->found.count;
+        if (at == LEASE_MAX_ADDRESSES || one->ai_addrlen > sizeof lookup->found.list[0]) continue;
+        memcpy(&lookup->found.list[at], one->ai_addr, one->ai_addrlen);
+        lookup->found.lengths[at] = one->ai_addrlen;
+        lookup->found.count++;
+    }
+    freeaddrinfo(all);
+}
+
+static void *lease__lookup_thread(void *argument) {
+    lease__lookup *lookup = (lease__lookup *)argument;
+    lease__lookup_now(lookup);
+    close(lookup->done_fd);
+    lease__lookup_drop(lookup);
+    return NULL;
+}
+
+/* Without threads the lookup is done on the spot, and blocks. */
+static bool lease__lookup_spawn(lease__lookup *lookup) {
+#if LEASE__THREADS
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all); /* the host's signals are not for this thread */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&thread, NULL, lease__lookup_thread, lookup);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed == 0) pthread_detach(thread);
+    return failed == 0;
+#else
+    lease__lookup_thread(lookup);
+    return true;
+#endif
+}
+#endif
+
+typedef enum lease__net_state {
+    LEASE__NET_CLOSED,
+    LEASE__NET_RESOLVING, /* fd is the pipe of the lookup */
+    LEASE__NET_CONNECTING,
+    LEASE__NET_CONNECTED
+} lease__net_state;
+
+typedef struct lease__net {
+    lease__net_state state;
+    int fd;
+    lease__addresses addresses;
+    size_t next_address;
+#if LEASE__DNS
+    lease__lookup *lookup;
+#endif
+} lease__net;
+
+static void lease__net_close(lease__net *net) {
+#if LEASE__DNS
+    if (net->lookup != NULL) lease__lookup_drop(net->lookup);
+    net->lookup = NULL;
+#endif
+    if (net->state != LEASE__NET_CLOSED) close(net->fd);
+    net->state = LEASE__NET_CLOSED;
+    net->fd = -1;
+}
+
+#if LEASE__DNS
+static lease_status lease__net_resolve(lease__net *net, const char *host, uint16_t port,
+                                       lease_error *error) {
+    int ends[2];
+    lease__lookup *lookup = (lease__lookup *)LEASE_CALLOC(1, sizeof *lookup);
+    if (lookup == NULL || !lease__copy(lookup->host, sizeof lookup->host, host)) {
+        if (lookup != NULL) LEASE_FREE(lookup);
+        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONNECT, "resolving ", host,
+                           LEASE__END);
+    }
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        LEASE_FREE(lookup);
+        return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_CONNECT, "pipe for ", host);
+    }
+    lookup->references = 2;
+    lookup->done_fd = ends[1];
+    lookup->port = port;
+    net->lookup = lookup;
+    net->fd = ends[0];
+    net->state = LEASE__NET_RESOLVING;
+    if (lease__lookup_spawn(lookup)) return LEASE_OK;
+    close(ends[1]);
+    lease__lookup_drop(lookup); /* the thread's share */
+    lease__net_close(net);
+    return lease__fail(error, LEASE_SYSTEM, LEASE_STAGE_CONNECT, "no thread to resolve ", host,
+                       LEASE__END);
+}
+#endif
+
+/* Starts to connect to the next address that a socket can be made for. */
+static lease_status lease__net_connect_next(lease__net *net, lease_error *error) {
+    while (net->next_address < net->addresses.count) {
+        const size_t at = net->next_address++;
+        const struct sockaddr *address = (const struct sockaddr *)&net->addresses.list[at];
+        const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0) continue;
+        const int on = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (connect(fd, address, net->addresses.lengths[at]) == 0 || errno == EINPROGRESS) {
+            net->fd = fd;
+            net->state = LEASE__NET_CONNECTING;
+            return LEASE_OK;
+        }
+        const int code = errno;
+        close(fd);
+        errno = code;
+    }
+    return lease__fail_errno(error, LEASE_CONNECT, LEASE_STAGE_CONNECT, "cannot connect", "");
+}
+
+static lease_status lease__net_open(lease__net *net, const char *host, uint16_t port,
+                                    lease_error *error) {
+    memset(net, 0, sizeof *net);
+    net->fd = -1;
+    if (lease__addresses_from_ip(&net->addresses, host, port)) {
+        return lease__net_connect_next(net, error);
+    }
+#if LEASE__DNS
+    return lease__net_resolve(net, host, port, error);
+#else
+    return lease__fail(error, LEASE_RESOLVE, LEASE_STAGE_CONNECT, host,
+                       " is a name, and this build (LEASE_NO_DNS) knows IP addresses only",
+                       LEASE__END);
+#endif
+}
+
+#if LEASE__DNS
+static lease_status lease__net_resolved(lease__net *net, lease_error *error) {
+    lease__lookup *lookup = net->lookup;
+    char byte;
+    if (read(net->fd, &byte, 1) < 0) return LEASE_OK; /* not yet */
+    net->addresses = lookup->found;
+    net->lookup = NULL;
+    close(net->fd);
+    net->fd = -1;
+    net->state = LEASE__NET_CLOSED;
+    lease_status status = LEASE_RESOLVE;
+    if (net->addresses.count > 0) {
+        status = lease__net_connect_next(net, error);
+    } else {
+        const char *why = lookup->failure != 0 ? gai_strerror(lookup->failure) : "no address";
+        lease__fail(error, status, LEASE_STAGE_CONNECT, "cannot resolve ", lookup->host, ": ",
+                    why, LEASE__END);
+    }
+    lease__lookup_drop(lookup);
+    return status;
+}
+#endif
+
+static lease_status lease__net_connected(lease__net *net, lease_error *error) {
+    struct pollfd poller;
+    int code = 0;
+    socklen_t length = sizeof code;
+    poller.fd = net->fd;
+    poller.events = POLLOUT;
+    poller.revents = 0;
+    if (poll(&poller, 1, 0) <= 0) return LEASE_OK; /* not yet */
+    if (getsockopt(net->fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0) code = errno;
+    if (code == 0) {
+        net->state = LEASE__NET_CONNECTED;
+        return LEASE_OK;
+    }
+    close(net->fd);
+    net->fd = -1;
+    net->state = LEASE__NET_CLOSED;
+    errno = code;
+    return lease__net_connect_next(net, error);
+}
+
+/* Moves on as far as it can without waiting. *want is what to poll for, 0 once connected. */
+static lease_status lease__net_advance(lease__net *net, int32_t *want, lease_error *error) {
+    lease_status status = LEASE_OK;
+#if LEASE__DNS
+    if (net->state == LEASE__NET_RESOLVING) status = lease__net_resolved(net, error);
+#endif
+    if (status == LEASE_OK && net->state == LEASE__NET_CONNECTING) {
+        status = lease__net_connected(net, error);
+    }
+    *want = net->state == LEASE__NET_CONNECTED   ? 0
+            : net->state == LEASE__NET_RESOLVING ? LEASE_IO_WANT_READ
+                                                 : LEASE_IO_WANT_WRITE;
+    return status;
 }
 
 #ifdef __cplusplus

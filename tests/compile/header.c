@@ -8,8 +8,7 @@
 
 int uses_the_interface(const lease *self, lease_core *core, const lease_core_input *input);
 
-int uses_the_interface(const lease *self, lease_core *core, const lease_core_input *input)
-{
+int uses_the_interface(const lease *self, lease_core *core, const lease_core_input *input) {
     lease_core_output output;
     lease_core_step(core, input, &output);
     return lease_is_leader(self) && output.action == LEASE_ACTION_NONE;

@@ -4,7 +4,6 @@
 #include "lease.h"
 #include "lease.h"
 
-int main(void)
-{
+int main(void) {
     return lease_status_name(LEASE_OK) && lease_version() ? 0 : 1;
 }

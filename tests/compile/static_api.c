@@ -3,8 +3,7 @@
 #define LEASE_IMPLEMENTATION
 #include "lease.h"
 
-int main(void)
-{
+int main(void) {
     lease_core core;
     lease_core_desc desc;
     memset(&desc, 0, sizeof desc);

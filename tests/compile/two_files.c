@@ -7,8 +7,7 @@
 typedef void (*function)(void);
 #define HERE(name) (function) name
 
-int main(void)
-{
+int main(void) {
     const function functions[] = {
 #include "functions.inc"
     };

@@ -2593,6 +2593,543 @@ static lease_status lease__net_advance(lease__net *net, int32_t *want, lease_err
     return status;
 }
 
+/* =================================================================================================
+ * >>tls -- mbedTLS: trust, client certificate, name check, handshake; the built-in transport
+ * =================================================================================================
+ * May use: >>base, >>net. The built-in transport is sockets and mbedTLS behind the table that any other
+ * transport fills. Each connection parses its own trust, so a CA or certificate that Kubernetes has
+ * rotated on disk counts from the next connection on; what does not parse leaves the last good one.
+ *
+ * Names: mbedTLS before 3.5 knows no IP addresses in certificates, later ones also match an address
+ * against DNS entries and send it as SNI, which makes kube-apiserver pick the wrong certificate. So an
+ * IP address gets no SNI and is compared here, byte for byte, on every version; a DNS name is left to
+ * mbedTLS, but a certificate without alternative names is refused. No byte of a request leaves before. */
+
+/* What is trusted and shown. PEM from a file that is read again, or inline data. */
+typedef struct lease__pem {
+    char file[LEASE_MAX_PATH + 1]; /* "" = inline */
+    char *data;                    /* the last good content, terminated; NULL = none */
+    size_t length;
+} lease__pem;
+
+typedef struct lease__trust {
+    char name[LEASE_MAX_HOST + 1]; /* that the certificate must be valid for: DNS name or IP address */
+    bool insecure;
+    lease__pem ca;
+    lease__pem cert;
+    lease__pem key;
+} lease__trust;
+
+static void lease__pem_free(lease__pem *pem) {
+    if (pem->data == NULL) return;
+    lease__wipe(pem->data, pem->length);
+    LEASE_FREE(pem->data);
+    pem->data = NULL;
+    pem->length = 0;
+}
+
+static void lease__trust_free(lease__trust *trust) {
+    lease__pem_free(&trust->ca);
+    lease__pem_free(&trust->cert);
+    lease__pem_free(&trust->key);
+}
+
+/* Takes a copy of text as the content. */
+static bool lease__pem_set(lease__pem *pem, const char *text, size_t length) {
+    char *copy = (char *)LEASE_CALLOC(1, length + 1);
+    if (copy == NULL) return false;
+    memcpy(copy, text, length);
+    lease__pem_free(pem);
+    pem->data = copy;
+    pem->length = length;
+    return true;
+}
+
+/* Reads the file, if it is one, into a new block that the caller checks, keeps or frees. */
+static lease_status lease__pem_read(const lease__pem *pem, char **text, size_t *length,
+                                    lease_status status, lease_error *error) {
+    *text = NULL;
+    char *block = (char *)LEASE_CALLOC(1, LEASE_MAX_PEM);
+    if (block == NULL) {
+        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, pem->file, LEASE__END);
+    }
+    const lease_status result =
+        lease__read_file(pem->file, block, LEASE_MAX_PEM, length, status, error);
+    if (result == LEASE_OK) {
+        *text = block;
+    } else {
+        LEASE_FREE(block);
+    }
+    return result;
+}
+
+#if LEASE__TLS
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define LEASE__MBEDTLS3 1
+#else
+#define LEASE__MBEDTLS3 0
+#endif
+
+#define LEASE__READ_AHEAD 2048 /* one recv takes a whole Lease answer instead of a record's five bytes */
+
+typedef struct lease__secure {
+    lease__net net;
+    const lease__trust *trust;
+    bool set_up;
+    bool open; /* the handshake is done and the peer is the one we asked for */
+    int io_errno;
+    size_t ahead_at;
+    size_t ahead_count;
+    unsigned char ahead[LEASE__READ_AHEAD];
+    mbedtls_ssl_context ssl;
+    mbedtls_ssl_config config;
+    mbedtls_x509_crt ca;
+    mbedtls_x509_crt cert;
+    mbedtls_pk_context key;
+} lease__secure;
+
+static int lease__tls_random(void *context, unsigned char *bytes, size_t count) {
+    (void)context;
+    return lease__random_bytes(bytes, count) ? 0 : MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+}
+
+/* AES-128-GCM first: mbedTLS would put ChaCha20 first, which costs a third more where AES has
+ * instructions, and every API server has AES-GCM. */
+static const int *lease__tls_suites(void) {
+    static const int suites[] = {
+#if LEASE__MBEDTLS3
+        MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+        MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
+        MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
+#endif
+        MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        0};
+    return suites;
+}
+
+/* P-256 first, for its speed. mbedTLS 3.6 offers RSA-PSS for TLS 1.3 and then refuses it in 1.2, so
+ * PKCS 1.5 must stand before it: a server with an RSA certificate that speaks 1.2 only takes the first. */
+static void lease__tls_conf_algorithms(mbedtls_ssl_config *config) {
+    mbedtls_ssl_conf_ciphersuites(config, lease__tls_suites());
+#if LEASE__MBEDTLS3
+    static const uint16_t groups[] = {
+        MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1,
+#if defined(MBEDTLS_ECP_DP_CURVE25519_ENABLED)
+        MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+#endif
+        MBEDTLS_SSL_IANA_TLS_GROUP_NONE};
+    static const uint16_t signatures[] = {
+        MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256, MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+        MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,       MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+#if defined(MBEDTLS_X509_RSASSA_PSS_SUPPORT)
+        MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+#endif
+        MBEDTLS_TLS1_3_SIG_NONE};
+    mbedtls_ssl_conf_groups(config, groups);
+    mbedtls_ssl_conf_sig_algs(config, signatures);
+#else
+    static const mbedtls_ecp_group_id curves[] = {MBEDTLS_ECP_DP_SECP256R1,
+                                                  MBEDTLS_ECP_DP_SECP384R1,
+                                                  MBEDTLS_ECP_DP_NONE};
+    mbedtls_ssl_conf_curves(config, curves);
+#endif
+}
+
+static void lease__tls_conf_version(mbedtls_ssl_config *config) {
+#if LEASE__MBEDTLS3
+    mbedtls_ssl_conf_min_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+    mbedtls_ssl_conf_min_version(config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+#if defined(MBEDTLS_SSL_RENEGOTIATION)
+    mbedtls_ssl_conf_renegotiation(config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
+#endif
+#if defined(MBEDTLS_SSL_SESSION_TICKETS)
+    /* A resumed session would skip the check of the certificate. */
+    mbedtls_ssl_conf_session_tickets(config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+#endif
+}
+
+/* -- Trust -------------------------------------------------------------------------------------- */
+
+static lease_status lease__tls_fail(lease_error *error, lease_status status, lease_stage stage,
+                                    int code, const char *what, const char *which) {
+    char digits[16];
+    lease__buf buf = lease__buf_make(digits, sizeof digits);
+    lease__put(&buf, "-0x");
+    for (int shift = 12; shift >= 0; shift -= 4) {
+        lease__put_bytes(&buf, "0123456789ABCDEF" + ((unsigned)-code >> shift & 15u), 1);
+    }
+    lease__fail(error, status, stage, what, which, " (mbedTLS ", digits, ")", LEASE__END);
+    if (error != NULL) error->tls_code = code;
+    return status;
+}
+
+/* A bundle with some certificates that mbedTLS cannot parse is used with those that it can. */
+static int lease__tls_parse_ca(mbedtls_x509_crt *ca, const char *text, size_t length) {
+    const int result = mbedtls_x509_crt_parse(ca, (const unsigned char *)text, length + 1);
+    if (result > 0 && ca->raw.p != NULL) return 0;
+    return result > 0 ? MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT : result;
+}
+
+static int lease__tls_parse_key(mbedtls_pk_context *key, const char *text, size_t length) {
+#if LEASE__MBEDTLS3
+    return mbedtls_pk_parse_key(key, (const unsigned char *)text, length + 1, NULL, 0,
+                                lease__tls_random, NULL);
+#else
+    return mbedtls_pk_parse_key(key, (const unsigned char *)text, length + 1, NULL, 0);
+#endif
+}
+
+static int lease__tls_check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key) {
+#if LEASE__MBEDTLS3
+    return mbedtls_pk_check_pair(&cert->pk, key, lease__tls_random, NULL);
+#else
+    return mbedtls_pk_check_pair(&cert->pk, key);
+#endif
+}
+
+/* Parses what the file holds now, else what it held when it was last good. */
+static lease_status lease__tls_load_ca(lease__secure *secure, lease__pem *pem, lease_error *error) {
+    char *text = NULL;
+    size_t length = 0;
+    int result = MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT;
+    lease_status status = LEASE_BAD_CA;
+    if (pem->file[0] != '\0') {
+        status = lease__pem_read(pem, &text, &length, LEASE_BAD_CA, error);
+        if (text != NULL) result = lease__tls_parse_ca(&secure->ca, text, length);
+        if (result == 0 && !lease__pem_set(pem, text, length)) result = MBEDTLS_ERR_X509_ALLOC_FAILED;
+        if (text != NULL) LEASE_FREE(text);
+        if (result == 0) return LEASE_OK;
+        if (status == LEASE_OK) {
+            lease__tls_fail(error, LEASE_BAD_CA, LEASE_STAGE_CONFIG, result,
+                            "no usable CA certificate in ", pem->file);
+        }
+    }
+    if (pem->data == NULL) return LEASE_BAD_CA;
+    mbedtls_x509_crt_free(&secure->ca);
+    mbedtls_x509_crt_init(&secure->ca);
+    result = lease__tls_parse_ca(&secure->ca, pem->data, pem->length);
+    if (result == 0) return LEASE_OK;
+    return lease__tls_fail(error, LEASE_BAD_CA, LEASE_STAGE_CONFIG, result,
+                           "no usable CA certificate in ", "certificate-authority-data");
+}
+
+static int lease__tls_try_identity(lease__secure *secure, const char *cert, size_t cert_length,
+                                   const char *key, size_t key_length) {
+    mbedtls_x509_crt_free(&secure->cert);
+    mbedtls_x509_crt_init(&secure->cert);
+    mbedtls_pk_free(&secure->key);
+    mbedtls_pk_init(&secure->key);
+    int result = mbedtls_x509_crt_parse(&secure->cert, (const unsigned char *)cert,
+                                        cert_length + 1);
+    if (result == 0) result = lease__tls_parse_key(&secure->key, key, key_length);
+    if (result == 0) result = lease__tls_check_pair(&secure->cert, &secure->key);
+    return result;
+}
+
+/* Certificate and key are replaced together: in the middle of a rotation they do not match yet. */
+static lease_status lease__tls_load_identity(lease__secure *secure, lease__trust *trust,
+                                             lease_error *error) {
+    const bool files = trust->cert.file[0] != '\0';
+    char *cert = NULL;
+    char *key = NULL;
+    size_t cert_length = 0;
+    size_t key_length = 0;
+    int result = MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT;
+    if (!files && trust->cert.data == NULL) return LEASE_OK;
+    if (files) {
+        lease_status status =
+            lease__pem_read(&trust->cert, &cert, &cert_length, LEASE_BAD_CLIENT_CERT, error);
+        if (status == LEASE_OK) {
+            status = lease__pem_read(&trust->key, &key, &key_length, LEASE_BAD_CLIENT_CERT, error);
+        }
+        if (status == LEASE_OK) {
+            result = lease__tls_try_identity(secure, cert, cert_length, key, key_length);
+        }
+        if (status == LEASE_OK && result != 0) {
+            lease__tls_fail(error, LEASE_BAD_CLIENT_CERT, LEASE_STAGE_CONFIG, result,
+                            "no usable certificate and key in ", trust->cert.file);
+        }
+        if (result == 0 && (!lease__pem_set(&trust->cert, cert, cert_length) ||
+                            !lease__pem_set(&trust->key, key, key_length))) {
+            result = MBEDTLS_ERR_X509_ALLOC_FAILED;
+        }
+        if (cert != NULL) LEASE_FREE(cert);
+        if (key != NULL) lease__wipe(key, key_length);
+        if (key != NULL) LEASE_FREE(key);
+        if (result == 0) return LEASE_OK;
+    }
+    if (trust->cert.data == NULL || trust->key.data == NULL) return LEASE_BAD_CLIENT_CERT;
+    result = lease__tls_try_identity(secure, trust->cert.data, trust->cert.length, trust->key.data,
+                                     trust->key.length);
+    if (result == 0) return LEASE_OK;
+    return lease__tls_fail(error, LEASE_BAD_CLIENT_CERT, LEASE_STAGE_CONFIG, result,
+                           "no usable certificate and key in ", "client-certificate-data");
+}
+
+/* -- The peer ----------------------------------------------------------------------------------- */
+
+static const char *lease__tls_flag_text(uint32_t flags) {
+    if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0) return "it is not signed by the CA";
+    if ((flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0) return "it has expired";
+    if ((flags & MBEDTLS_X509_BADCERT_FUTURE) != 0) return "it is not valid yet";
+    if ((flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0) return "it is for another name";
+    return "it does not meet the requirements";
+}
+
+static lease_status lease__tls_bad_peer(const lease__secure *secure, lease_error *error,
+                                        const char *why) {
+    return lease__fail(error, LEASE_CERTIFICATE, LEASE_STAGE_TLS, "the server's certificate for ",
+                       secure->trust->name, ": ", why, LEASE__END);
+}
+
+/* RFC 5280 4.2.1.6: iPAddress is context tag 7 of a subject alternative name. */
+static bool lease__tls_has_ip(const mbedtls_x509_crt *cert, const unsigned char *ip, size_t count) {
+    const mbedtls_x509_sequence *name = &cert->subject_alt_names;
+    for (; name != NULL; name = name->next) {
+        if (name->buf.p != NULL && (name->buf.tag & 0x1F) == 7 && name->buf.len == count &&
+            memcmp(name->buf.p, ip, count) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static lease_status lease__tls_check_peer(const lease__secure *secure, lease_error *error) {
+    unsigned char ip[16];
+    if (secure->trust->insecure) return LEASE_OK;
+    const uint32_t flags = mbedtls_ssl_get_verify_result(&secure->ssl);
+    if (flags != 0) return lease__tls_bad_peer(secure, error, lease__tls_flag_text(flags));
+    const mbedtls_x509_crt *cert = mbedtls_ssl_get_peer_cert(&secure->ssl);
+    if (cert == NULL) return lease__tls_bad_peer(secure, error, "there is none");
+    if (cert->subject_alt_names.buf.p == NULL) {
+        return lease__tls_bad_peer(secure, error, "it has no subject alternative name");
+    }
+    const size_t count = lease__ip_bytes(secure->trust->name, ip);
+    if (count == 0 || lease__tls_has_ip(cert, ip, count)) return LEASE_OK;
+    return lease__tls_bad_peer(secure, error, "it is not valid for this IP address");
+}
+
+/* -- Bytes -------------------------------------------------------------------------------------- */
+
+/* mbedTLS asks for a record's header and body apart; reading ahead makes that one system call. */
+static int lease__tls_receive(void *context, unsigned char *bytes, size_t capacity) {
+    lease__secure *secure = (lease__secure *)context;
+    if (secure->ahead_at == secure->ahead_count) {
+        ssize_t got;
+        do {
+            got = recv(secure->net.fd, secure->ahead, sizeof secure->ahead, 0);
+        } while (got < 0 && errno == EINTR);
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return MBEDTLS_ERR_SSL_WANT_READ;
+        if (got < 0) secure->io_errno = errno;
+        if (got <= 0) return got == 0 ? 0 : MBEDTLS_ERR_NET_CONN_RESET;
+        secure->ahead_at = 0;
+        secure->ahead_count = (size_t)got;
+    }
+    const size_t left = secure->ahead_count - secure->ahead_at;
+    const size_t count = left < capacity ? left : capacity;
+    memcpy(bytes, secure->ahead + secure->ahead_at, count);
+    secure->ahead_at += count;
+    return (int)count;
+}
+
+/* MSG_NOSIGNAL: a broken connection must not end the host program. */
+static int lease__tls_send(void *context, const unsigned char *bytes, size_t count) {
+    lease__secure *secure = (lease__secure *)context;
+    ssize_t sent;
+    do {
+        sent = send(secure->net.fd, bytes, count, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) return (int)sent;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return MBEDTLS_ERR_SSL_WANT_WRITE;
+    secure->io_errno = errno;
+    return MBEDTLS_ERR_NET_CONN_RESET;
+}
+
+static lease_status lease__tls_set_up(lease__secure *secure, lease_error *error) {
+    static const char *protocols[] = {"http/1.1", NULL};
+    lease__trust *trust = (lease__trust *)(uintptr_t)secure->trust;
+    lease_status status = LEASE_OK;
+    if (!trust->insecure) status = lease__tls_load_ca(secure, &trust->ca, error);
+    if (status == LEASE_OK) status = lease__tls_load_identity(secure, trust, error);
+    if (status != LEASE_OK) return status;
+    mbedtls_ssl_config *config = &secure->config;
+    int result = mbedtls_ssl_config_defaults(config, MBEDTLS_SSL_IS_CLIENT,
+                                             MBEDTLS_SSL_TRANSPORT_STREAM,
+                                             MBEDTLS_SSL_PRESET_DEFAULT);
+    lease__tls_conf_version(config);
+    lease__tls_conf_algorithms(config);
+    mbedtls_ssl_conf_rng(config, lease__tls_random, NULL);
+    mbedtls_ssl_conf_ca_chain(config, &secure->ca, NULL);
+    mbedtls_ssl_conf_authmode(config, trust->insecure ? MBEDTLS_SSL_VERIFY_OPTIONAL
+                                                      : MBEDTLS_SSL_VERIFY_REQUIRED);
+    if (result == 0) result = mbedtls_ssl_conf_alpn_protocols(config, protocols);
+    if (result == 0 && secure->cert.raw.p != NULL) {
+        result = mbedtls_ssl_conf_own_cert(config, &secure->cert, &secure->key);
+    }
+    if (result == 0) result = mbedtls_ssl_setup(&secure->ssl, config);
+    unsigned char ip[16];
+    const bool no_name = trust->insecure || lease__ip_bytes(trust->name, ip) != 0;
+    if (result == 0) result = mbedtls_ssl_set_hostname(&secure->ssl, no_name ? NULL : trust->name);
+    if (result != 0) {
+        return lease__tls_fail(error, LEASE_TLS, LEASE_STAGE_TLS, result, "cannot set up TLS", "");
+    }
+    mbedtls_ssl_set_bio(&secure->ssl, secure, lease__tls_send, lease__tls_receive, NULL);
+    secure->set_up = true;
+    return LEASE_OK;
+}
+
+/* What a failed mbedTLS call means to the caller. Returns LEASE_IO_CLOSED or LEASE_IO_FAILED. */
+static int32_t lease__tls_failed(lease__secure *secure, int code, lease_error *error) {
+    const bool ended = code == 0 || code == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ||
+                       code == MBEDTLS_ERR_SSL_CONN_EOF;
+    if (ended && secure->open) return LEASE_IO_CLOSED;
+    if (ended || code == MBEDTLS_ERR_NET_CONN_RESET) {
+        errno = secure->io_errno != 0 ? secure->io_errno : ECONNRESET;
+        lease__fail_errno(error, LEASE_CLOSED, secure->open ? LEASE_STAGE_EXCHANGE : LEASE_STAGE_TLS,
+                          secure->open ? "the connection broke" : "the TLS handshake broke off", "");
+    } else if (code == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) {
+        const uint32_t flags = mbedtls_ssl_get_verify_result(&secure->ssl);
+        lease__tls_bad_peer(secure, error, lease__tls_flag_text(flags));
+        if (error != NULL) error->tls_code = code;
+    } else if (code == MBEDTLS_ERR_SSL_INVALID_RECORD && !secure->open) {
+        lease__tls_fail(error, LEASE_TLS, LEASE_STAGE_TLS, code, "the server does not speak TLS", "");
+    } else {
+        lease__tls_fail(error, LEASE_TLS, LEASE_STAGE_TLS, code,
+                        secure->open ? "the TLS session failed" : "the TLS handshake failed", "");
+    }
+    return LEASE_IO_FAILED;
+}
+
+static bool lease__tls_is_again(int code) {
+#if defined(MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET)
+    if (code == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) return true;
+#endif
+    return code == MBEDTLS_ERR_SSL_WANT_READ;
+}
+
+/* Connects, shakes hands, checks the peer: 0 once the connection is open, else what to wait for. */
+static int32_t lease__tls_advance(lease__secure *secure, lease_error *error) {
+    int32_t want = 0;
+    if (secure->open) return 0;
+    if (lease__net_advance(&secure->net, &want, error) != LEASE_OK) return LEASE_IO_FAILED;
+    if (want != 0) return want;
+    if (!secure->set_up && lease__tls_set_up(secure, error) != LEASE_OK) return LEASE_IO_FAILED;
+    const int result = mbedtls_ssl_handshake(&secure->ssl);
+    if (lease__tls_is_again(result)) return LEASE_IO_WANT_READ;
+    if (result == MBEDTLS_ERR_SSL_WANT_WRITE) return LEASE_IO_WANT_WRITE;
+    if (result != 0) return lease__tls_failed(secure, result, error);
+    if (lease__tls_check_peer(secure, error) != LEASE_OK) return LEASE_IO_FAILED;
+    secure->open = true;
+    return 0;
+}
+
+/* -- The table ---------------------------------------------------------------------------------- */
+
+static void lease__secure_close(void *connection) {
+    lease__secure *secure = (lease__secure *)connection;
+    if (secure->open) mbedtls_ssl_close_notify(&secure->ssl);
+    mbedtls_ssl_free(&secure->ssl);
+    mbedtls_ssl_config_free(&secure->config);
+    mbedtls_x509_crt_free(&secure->ca);
+    mbedtls_x509_crt_free(&secure->cert);
+    mbedtls_pk_free(&secure->key);
+    lease__net_close(&secure->net);
+    LEASE_FREE(secure);
+}
+
+static lease_status lease__secure_open(void *context, const char *host, uint16_t port,
+                                       void **connection, lease_error *error) {
+    lease__secure *secure = (lease__secure *)LEASE_CALLOC(1, sizeof *secure);
+    *connection = NULL;
+    if (secure == NULL) {
+        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONNECT, "a connection", LEASE__END);
+    }
+    secure->trust = (const lease__trust *)context;
+    mbedtls_ssl_init(&secure->ssl);
+    mbedtls_ssl_config_init(&secure->config);
+    mbedtls_x509_crt_init(&secure->ca);
+    mbedtls_x509_crt_init(&secure->cert);
+    mbedtls_pk_init(&secure->key);
+    const lease_status status = lease__net_open(&secure->net, host, port, error);
+    if (status != LEASE_OK) {
+        lease__secure_close(secure);
+        return status;
+    }
+    *connection = secure;
+    return LEASE_OK;
+}
+
+static int32_t lease__secure_send(void *connection, const void *bytes, size_t count,
+                                  lease_error *error) {
+    lease__secure *secure = (lease__secure *)connection;
+    const int32_t want = lease__tls_advance(secure, error);
+    if (want != 0) return want;
+    const int sent = mbedtls_ssl_write(&secure->ssl, (const unsigned char *)bytes, count);
+    if (sent > 0) return sent;
+    if (lease__tls_is_again(sent)) return LEASE_IO_WANT_READ;
+    if (sent == MBEDTLS_ERR_SSL_WANT_WRITE) return LEASE_IO_WANT_WRITE;
+    return lease__tls_failed(secure, sent, error);
+}
+
+static int32_t lease__secure_recv(void *connection, void *bytes, size_t capacity,
+                                  lease_error *error) {
+    lease__secure *secure = (lease__secure *)connection;
+    const int32_t want = lease__tls_advance(secure, error);
+    if (want != 0) return want;
+    const int got = mbedtls_ssl_read(&secure->ssl, (unsigned char *)bytes, capacity);
+    if (got > 0) return got;
+    if (got == MBEDTLS_ERR_SSL_WANT_WRITE) return LEASE_IO_WANT_WRITE;
+    if (lease__tls_is_again(got)) return LEASE_IO_WANT_READ;
+    return lease__tls_failed(secure, got, error);
+}
+
+static int lease__secure_fd(void *connection) { return ((lease__secure *)connection)->net.fd; }
+
+static lease_transport lease__secure_transport(lease__trust *trust) {
+    lease_transport transport;
+    memset(&transport, 0, sizeof transport);
+    transport.context = trust;
+    transport.verified_peer = !trust->insecure;
+    transport.open = lease__secure_open;
+    transport.send = lease__secure_send;
+    transport.recv = lease__secure_recv;
+    transport.close = lease__secure_close;
+    transport.fd = lease__secure_fd;
+    return transport;
+}
+
+/* Before any traffic: does what is configured parse? */
+static lease_status lease__tls_check_trust(lease__trust *trust, lease_error *error) {
+#if LEASE__MBEDTLS3 && defined(MBEDTLS_PSA_CRYPTO_C)
+    if (psa_crypto_init() != PSA_SUCCESS) {
+        return lease__fail(error, LEASE_NO_RANDOM, LEASE_STAGE_CONFIG, "psa_crypto_init failed",
+                           LEASE__END);
+    }
+#endif
+    lease__secure *probe = (lease__secure *)LEASE_CALLOC(1, sizeof *probe);
+    if (probe == NULL) {
+        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, "a connection", LEASE__END);
+    }
+    probe->trust = trust;
+    probe->net.fd = -1;
+    mbedtls_ssl_init(&probe->ssl);
+    mbedtls_ssl_config_init(&probe->config);
+    mbedtls_x509_crt_init(&probe->ca);
+    mbedtls_x509_crt_init(&probe->cert);
+    mbedtls_pk_init(&probe->key);
+    const lease_status status = lease__tls_set_up(probe, error);
+    lease__secure_close(probe);
+    return status;
+}
+#endif /* LEASE__TLS */
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,10 +1,10 @@
 /* command.c -- the guarded command: a process group of its own, from start to the end of its last
  * process.
  *
- * The supervisor is a child subreaper (or PID 1), so a process that the command leaves behind becomes
- * our child: it is reaped, and the end of the group is certain before the lease is given back. When the
- * process we started ends, what is left of its group is killed. A process that leaves the group
- * (setsid, a shell's job control) is beyond our reach, and the manual says so. */
+ * The supervisor is a child subreaper (or PID 1), so a process that the command leaves behind
+ * becomes our child: it is reaped, and the end of the group is certain before the lease is given
+ * back. When the process we started ends, what is left of its group is killed. A process that
+ * leaves the group (setsid, a shell's job control) is beyond our reach, and the manual says so. */
 #include "tool.h"
 
 #include <errno.h>
@@ -26,8 +26,10 @@ static bool set_environment(const struct command_desc *desc)
 {
     char token[24];
     snprintf(token, sizeof token, "%llu", (unsigned long long)desc->token);
-    return setenv("LEASE_NAME", desc->name, 1) == 0 && setenv("LEASE_NAMESPACE", desc->ns, 1) == 0 &&
-           setenv("LEASE_IDENTITY", desc->identity, 1) == 0 && setenv("LEASE_TOKEN", token, 1) == 0;
+    return setenv("LEASE_NAME", desc->name, 1) == 0 &&
+           setenv("LEASE_NAMESPACE", desc->ns, 1) == 0 &&
+           setenv("LEASE_IDENTITY", desc->identity, 1) == 0 &&
+           setenv("LEASE_TOKEN", token, 1) == 0;
 }
 
 /* In the child of fork. Waits for the watchdog's byte: watchdog.c (3). */
@@ -50,8 +52,9 @@ static _Noreturn void become_command(const struct command_desc *desc, pid_t supe
     _exit(error == ENOENT ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE);
 }
 
-/* The foreground of the terminal goes to the command as to a shell's job, so that Ctrl-C is its own.
- * SIGTTOU is blocked in this process, which lets it move the terminal from the background too. */
+/* The foreground of the terminal goes to the command as to a shell's job, so that Ctrl-C is its
+ * own. SIGTTOU is blocked in this process, which lets it move the terminal from the background too.
+ * */
 static void give_terminal(const struct command *command)
 {
     if (isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp()) {
@@ -122,10 +125,10 @@ void command_continue(struct command *command)
 
 /* -- Children -----------------------------------------------------------------------------------*/
 
-/* The terminal stopped the command (Ctrl-Z, or reading in the background): the shell must see its job
- * stopped, so we stop too, with our whole group. Nobody renews meanwhile, and the watchdog keeps its
- * deadline. Where no shell watches (an orphaned group) the kernel ignores the signal and the command
- * goes on at once. */
+/* The terminal stopped the command (Ctrl-Z, or reading in the background): the shell must see its
+ * job stopped, so we stop too, with our whole group. Nobody renews meanwhile, and the watchdog
+ * keeps its deadline. Where no shell watches (an orphaned group) the kernel ignores the signal and
+ * the command goes on at once. */
 static void suspend(struct command *command)
 {
     take_terminal(command);
@@ -140,8 +143,8 @@ static void note_stop(struct command *command, int number)
     if (by_terminal && has_terminal && !command->signalled) suspend(command);
 }
 
-/* The process we started has ended but is not reaped yet, so its group id is still its own: kill what
- * is left, end the watchdog, give the id up, in this order. */
+/* The process we started has ended but is not reaped yet, so its group id is still its own: kill
+ * what is left, end the watchdog, give the id up, in this order. */
 static void note_end(struct command *command, const siginfo_t *info)
 {
     int64_t now = now_ms();

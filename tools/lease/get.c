@@ -50,8 +50,8 @@ static void print_json(const struct session *session, const lease_view *view,
     text_add_json(&text, view->holder);
     add_time_member(&text, "acquire_time", view->acquire_time_us);
     add_time_member(&text, "renew_time", view->renew_time_us);
-    text_add(&text, ",\"lease_duration_seconds\":%d,\"transitions\":%d}", (int)view->lease_duration_s,
-             (int)view->transitions);
+    text_add(&text, ",\"lease_duration_seconds\":%d,\"transitions\":%d}",
+             (int)view->lease_duration_s, (int)view->transitions);
     puts(bytes);
 }
 

@@ -7,10 +7,10 @@
 static const char overview[] =
     "Leader election on a Kubernetes Lease, for any program.\n"
     "\n"
-    "  lease run  --lease NAME [options] -- COMMAND [ARG...]   contend; run COMMAND while holding\n"
-    "  lease hold --lease NAME [options]                       hold without a command: the sidecar\n"
-    "  lease get  --lease NAME [-o json]                       who holds it\n"
-    "  lease help [run|hold|get]                               all options of one of them\n"
+    "  lease run  -l NAME [options] -- COMMAND [ARG...]   contend; run COMMAND while holding\n"
+    "  lease hold -l NAME [options]                       hold without a command: the sidecar\n"
+    "  lease get  -l NAME [-o json]                       who holds it\n"
+    "  lease help [run|hold|get]                          all about one of them\n"
     "  lease version\n"
     "\n"
     "Try it without a cluster, in two terminals; stop the first with Ctrl-C:\n"
@@ -21,29 +21,30 @@ static const char overview[] =
 static const char usage_run[] =
     "lease run --lease NAME [options] -- COMMAND [ARG...]\n"
     "\n"
-    "Contends for the Lease and runs COMMAND, without a shell, while holding it. A lost Lease stops\n"
-    "COMMAND before anybody else can hold it, also when this process is frozen or killed. SIGTERM and\n"
-    "SIGINT stop COMMAND first and then give the Lease back; a second one ends at once; HUP, USR1,\n"
-    "USR2, QUIT, ALRM, WINCH and CONT are passed on. COMMAND and its children are one process group;\n"
-    "a process that leaves it (setsid) is not stopped. COMMAND finds LEASE_NAME, LEASE_NAMESPACE,\n"
-    "LEASE_IDENTITY and LEASE_TOKEN (a fencing number that grows with every term) in its environment.\n";
+    "Contends for the Lease and runs COMMAND, without a shell, while holding it. A lost Lease\n"
+    "stops COMMAND before anybody else can hold it, also when this process is frozen or killed.\n"
+    "SIGTERM and SIGINT stop COMMAND first and then give the Lease back; a second one ends at\n"
+    "once; HUP, USR1, USR2, QUIT, ALRM, WINCH and CONT are passed on. COMMAND and its children\n"
+    "are one process group; a process that leaves it (setsid) is not stopped. COMMAND finds\n"
+    "LEASE_NAME, LEASE_NAMESPACE, LEASE_IDENTITY and LEASE_TOKEN (a fencing number that grows\n"
+    "with every term) in its environment.\n";
 
 static const char usage_hold[] =
     "lease hold --lease NAME [options]\n"
     "\n"
-    "Holds the Lease without a command, as a sidecar, and contends again after a loss. With --listen\n"
-    "the main container asks http://127.0.0.1:PORT/leader: 200 while leading, 503 otherwise.\n";
+    "Holds the Lease without a command, as a sidecar, and contends again after a loss. With\n"
+    "--listen the main container asks http://127.0.0.1:PORT/leader: 200 while leading, else 503.\n";
 
 static const char usage_get[] =
     "lease get --lease NAME [options]\n"
     "\n"
-    "Prints who holds the Lease, by one read. A holder that has not renewed within its duration, as far\n"
-    "as two wall clocks can tell, is called expired.\n";
+    "Prints who holds the Lease, by one read. A holder that has not renewed within its duration,\n"
+    "as far as two wall clocks can tell, is called expired.\n";
 
 static const char examples_run[] =
     "Examples:\n"
-    "  lease run -l nightly --nonblock -E 0 -- /usr/bin/report       one node of many runs it\n"
-    "  lease run -l poller --restart --listen :4040 -- ./poller      standbys wait, then take over\n"
+    "  lease run -l nightly --nonblock -E 0 -- /usr/bin/report       one of many nodes runs it\n"
+    "  lease run -l poller --restart --listen :4040 -- ./poller      standbys wait their turn\n"
     "  lease run -l migrate -w 5m -s INT -k 20s -- ./migrate --all   give up after five minutes\n";
 
 static const char examples_hold[] =
@@ -55,6 +56,10 @@ static const char examples_get[] =
     "Examples:\n"
     "  lease get -l my-app\n"
     "  lease get -l my-app -o json | jq -r .holder\n";
+
+static const char options_title[] =
+    "Options (each also as a variable, LEASE_RENEW_DEADLINE for --renew-deadline, which the\n"
+    "option overrides; durations as in Go: 15s, 1500ms, 1m30s):\n";
 
 static const char codes_run[] =
     "Exit codes:\n"
@@ -98,8 +103,7 @@ int help_print(enum subcommand subcommand)
 {
     for (size_t i = 0; i < PAGE_COUNT; i++) {
         if (pages[i].subcommand != subcommand) continue;
-        printf("%s\nOptions (each also as a variable: LEASE_RENEW_DEADLINE for --renew-deadline; the "
-               "option wins;\ndurations as in Go: 15s, 1500ms, 1m30s):\n", pages[i].usage);
+        printf("%s\n%s", pages[i].usage, options_title);
         options_print(subcommand);
         printf("\n%s\n%s\n%s", pages[i].codes, pages[i].examples, role);
     }

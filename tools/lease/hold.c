@@ -1,6 +1,6 @@
-/* hold.c -- lease hold: the sidecar. Holds without a command, contends again after every loss; others
- * ask it over HTTP. The work that the Lease guards runs elsewhere, so a release at the end is the
- * user's decision (--release). */
+/* hold.c -- lease hold: the sidecar. Holds without a command, contends again after every loss;
+ * others ask it over HTTP. The work that the Lease guards runs elsewhere, so a release at the end
+ * is the user's decision (--release). */
 #include "tool.h"
 
 #include <stdio.h>

@@ -16,8 +16,8 @@ static const struct {
     {"get", SUBCOMMAND_GET, get_main},
 };
 
-/* Whoever started us may have closed stdin, stdout or stderr. A socket that got one of these numbers
- * would receive our log. */
+/* Whoever started us may have closed stdin, stdout or stderr. A socket that got one of these
+ * numbers would receive our log. */
 static bool open_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {

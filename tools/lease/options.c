@@ -1,8 +1,9 @@
 /* options.c -- the command line and the variables.
  *
- * One table says everything about an option: its names, where it is allowed, where its value goes and
- * how it is read. --name VALUE, --name=VALUE, -n VALUE and -nVALUE are the same; of an option given
- * twice the last counts; the variable LEASE_NAME counts when no option for the same field is given. */
+ * One table says everything about an option: its names, where it is allowed, where its value goes
+ * and how it is read. --name VALUE, --name=VALUE, -n VALUE and -nVALUE are the same; of an option
+ * given twice the last counts; the variable LEASE_NAME counts when no option for the same field is
+ * given. */
 #include "tool.h"
 
 #include <ctype.h>
@@ -181,7 +182,8 @@ static const char *set_log_level(void *field, const char *value)
 #define FIELD(name) offsetof(struct options, name)
 
 static const struct rule rules[] = {
-    {'l', "lease", "NAME", RUN | HOLD | GET, FIELD(lease), set_text, "name of the Lease (required)"},
+    {'l', "lease", "NAME", RUN | HOLD | GET, FIELD(lease), set_text,
+     "name of the Lease (required)"},
     {'n', "namespace", "NAME", RUN | HOLD | GET, FIELD(ns), set_text,
      "default: POD_NAMESPACE, the credentials', else default"},
     {'\0', "identity", "NAME", RUN | HOLD, FIELD(identity), set_text,

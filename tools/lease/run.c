@@ -44,8 +44,8 @@ static int64_t margin_ms(const struct run *run)
     return half < KILL_MARGIN_MS ? half : KILL_MARGIN_MS;
 }
 
-/* When the watchdog must kill if nothing more is renewed; 0 = not leader. The clock is read first: a
- * pause between the two readings makes the deadline earlier, never later. */
+/* When the watchdog must kill if nothing more is renewed; 0 = not leader. The clock is read first:
+ * a pause between the two readings makes the deadline earlier, never later. */
 static int64_t kill_deadline_ms(const struct run *run)
 {
     int64_t now = now_ms();

@@ -1,10 +1,10 @@
 /* server.c -- the HTTP endpoints of --listen.
  *
- * Slow, many or hostile clients must not delay a renewal, so nothing here waits: sockets do not block,
- * there are at most SERVER_MAX_CONNECTIONS of them, a request has REQUEST_MAX_BYTES and each
+ * Slow, many or hostile clients must not delay a renewal, so nothing here waits: sockets do not
+ * block, there are at most SERVER_MAX_CONNECTIONS of them, a request has REQUEST_MAX_BYTES and each
  * connection TOTAL_MS from accept to close, for one request. When all places are taken the oldest
- * client loses its own: an honest one has been answered long ago. Only reading is offered (GET, HEAD),
- * from a fixed list of paths, and nothing of the request is reflected. */
+ * client loses its own: an honest one has been answered long ago. Only reading is offered (GET,
+ * HEAD), from a fixed list of paths, and nothing of the request is reflected. */
 #include "tool.h"
 
 #include <arpa/inet.h>

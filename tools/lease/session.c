@@ -1,7 +1,8 @@
 /* session.c -- the lease client, the signals and the HTTP server in one poll(2).
  *
- * A turn of run and of hold: session_wait, signals, children, session_work. Children come before the
- * lease, so that a command that ended while it was ours to run is never taken for one that lost. */
+ * A turn of run and of hold: session_wait, signals, children, session_work. Children come before
+ * the lease, so that a command that ended while it was ours to run is never taken for one that
+ * lost. */
 #include "tool.h"
 
 #include <errno.h>
@@ -298,8 +299,8 @@ static bool is_ignored(int number)
 }
 
 /* What we were started to ignore (nohup, a shell's background job) stays ignored, here and in the
- * command. SIGPIPE and SIGTTOU are only blocked: a write to a closed pipe then fails with EPIPE, and
- * the terminal may be handed over from the background. */
+ * command. SIGPIPE and SIGTTOU are only blocked: a write to a closed pipe then fails with EPIPE,
+ * and the terminal may be handed over from the background. */
 static bool open_signals(struct session *session)
 {
     static const int wanted[] = {SIGTERM, SIGINT,  SIGHUP,  SIGQUIT, SIGUSR1,

@@ -214,8 +214,9 @@ struct watchdog {
     int64_t kill_at_ms;
 };
 
-/* Starts the watchdog over a process group whose leader waits to read one byte from the other end of
- * go_fd: the watchdog writes it once it is armed. False with errno; then the byte never comes. */
+/* Starts the watchdog over a process group whose leader waits to read one byte from the other end
+ * of go_fd: the watchdog writes it once it is armed. False with errno; then the byte never comes.
+ * */
 bool watchdog_start(struct watchdog *watchdog, pid_t group, int64_t kill_at_ms, int go_fd);
 void watchdog_set(struct watchdog *watchdog, int64_t kill_at_ms);
 void watchdog_stop(struct watchdog *watchdog);

@@ -1,47 +1,51 @@
 /* watchdog.c -- the process that kills the command when the supervisor cannot.
  *
  * Others may take the lease a lease_duration after they saw our last write, whatever state this
- * process is in. So the command must be dead by then even if the supervisor (the process that renews)
- * is stopped by SIGSTOP, hangs in name resolution, or is gone. Two things see to that:
+ * process is in. So the command must be dead by then even if the supervisor (the process that
+ * renews) is stopped by SIGSTOP, hangs in name resolution, or is gone. Two things see to that:
  *
  *   - PR_SET_PDEATHSIG kills the command itself the moment the supervisor dies (command.c);
  *   - the watchdog kills the command's process group when the deadline it holds passes without a
  *     newer one, or when the pipe that brings the deadlines ends because the supervisor died.
  *
  *   t0 = before the last good write was SENT
- *   |<---------------- renew_deadline ---------------->|<- stop_budget ->|
- *   |                                                  |                 |
- *   +--------------------------------------------------+--------------+--+-------------------+---> t
- *   supervisor sends t0 + renew_deadline + stop_budget |              |  |                   |
- *   - margin to the watchdog (an absolute boot time)   |           KILL  dead                |
- *                                                      TERM (if the         first instant of
- *                                                      supervisor runs)     another leader:
- *                                                                           t0 + lease_duration
+ *   |<------------- renew_deadline ------------->|<- stop_budget ->|
+ *   |                                            |                 |
+ *   +--------------------------------------------+--------------+--+------------------+------> t
+ *   the supervisor tells the watchdog:           |              |  dead               |
+ *   t0 + renew_deadline + stop_budget - margin   |              KILL by the watchdog  |
+ *   (an absolute boot time)                      |                                    |
+ *                                                TERM, if the      the first instant of
+ *                                                supervisor runs   another leader: later than
+ *                                                                  t0 + lease_duration
  *
- * (renew_deadline + stop_budget) * (1 + skew) + 1 ms <= lease_duration is checked by lease_create, so
- * the deadline is never later than a takeover, and no message, answer or pause moves it:
+ * (renew_deadline + stop_budget) * (1 + skew) + 1 ms <= lease_duration is checked by lease_create,
+ * so the deadline is never later than a takeover, and no message, answer or pause moves it:
  *
- *   (1) A deadline is computed as "boot time, then the time that remains after it". A stop between the
- *       two readings makes it earlier, never later. A slow answer has counted from its send already.
- *   (2) Deadlines are absolute. One that is written late, because the supervisor was stopped between
- *       computing and writing, says nothing that was not true.
- *   (3) Before COMMAND exists: the child of fork waits for a byte that only the watchdog writes, after
- *       it has armed its timer and only if the deadline is still ahead. The supervisor may stop at any
- *       instant between fork and exec: either the byte never comes, or the timer runs.
- *   (4) The watchdog's end of either pipe is its own alone: the supervisor's death ends the deadlines,
- *       the watchdog's death ends the wait for the byte, and COMMAND then exits without having begun.
- *   (5) If the watchdog is killed the supervisor hears of it and kills the command. Only both failing
- *       within that instant leave it alone; PR_SET_PDEATHSIG covers the half where the supervisor dies.
+ *   (1) A deadline is computed as "boot time, then the time that remains after it". A stop between
+ *       the two readings makes it earlier, never later. A slow answer has counted from its send
+ *       already.
+ *   (2) Deadlines are absolute. One that is written late, because the supervisor was stopped
+ *       between computing and writing, says nothing that was not true.
+ *   (3) Before COMMAND exists: the child of fork waits for a byte that only the watchdog writes,
+ *       after it has armed its timer and only if the deadline is still ahead. The supervisor may
+ *       stop at any instant between fork and exec: either the byte never comes, or the timer runs.
+ *   (4) The watchdog's end of either pipe is its own alone: the supervisor's death ends the
+ *       deadlines, the watchdog's death ends the wait for the byte, and COMMAND then exits without
+ *       having begun.
+ *   (5) If the watchdog is killed the supervisor hears of it and kills the command. Only both
+ *       failing within that instant leave it alone; PR_SET_PDEATHSIG covers the half where the
+ *       supervisor dies.
  *   (6) The supervisor does not reap the command before it has ended the watchdog. Until then its
  *       process group id belongs to it, and the watchdog cannot hit anybody else's.
  *
- * The timer runs on CLOCK_BOOTTIME and so counts suspended time. When a whole machine or container is
- * frozen, command and watchdog wake together, and the command may run for as long as the scheduler
- * needs to bring the watchdog on: that is what the fencing token is for.
+ * The timer runs on CLOCK_BOOTTIME and so counts suspended time. When a whole machine or container
+ * is frozen, command and watchdog wake together, and the command may run for as long as the
+ * scheduler needs to bring the watchdog on: that is what the fencing token is for.
  *
- * The watchdog is in a session of its own and blocks every signal, so the terminal's Ctrl-C and Ctrl-Z
- * pass it by. It has three descriptors (deadlines, go, timer), put where stdin, stdout and stderr
- * were: no pipe of the command's reader stays open because of it, and no socket. */
+ * The watchdog is in a session of its own and blocks every signal, so the terminal's Ctrl-C and
+ * Ctrl-Z pass it by. It has three descriptors (deadlines, go, timer), put where stdin, stdout and
+ * stderr were: no pipe of the command's reader stays open because of it, and no socket. */
 #include "tool.h"
 
 #include <errno.h>

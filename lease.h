@@ -630,6 +630,7 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #include <jsmn.h>
 
 #if LEASE__TLS
+#include <mbedtls/base64.h>
 #include <mbedtls/net_sockets.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
@@ -2674,7 +2675,7 @@ static lease_status lease__pem_read(const lease__pem *pem, char **text, size_t *
 
 typedef struct lease__secure {
     lease__net net;
-    const lease__trust *trust;
+    lease__trust *trust;
     bool set_up;
     bool open; /* the handshake is done and the peer is the one we asked for */
     int io_errno;
@@ -2954,7 +2955,7 @@ static int lease__tls_send(void *context, const unsigned char *bytes, size_t cou
 
 static lease_status lease__tls_set_up(lease__secure *secure, lease_error *error) {
     static const char *protocols[] = {"http/1.1", NULL};
-    lease__trust *trust = (lease__trust *)(uintptr_t)secure->trust;
+    lease__trust *trust = secure->trust;
     lease_status status = LEASE_OK;
     if (!trust->insecure) status = lease__tls_load_ca(secure, &trust->ca, error);
     if (status == LEASE_OK) status = lease__tls_load_identity(secure, trust, error);
@@ -3044,19 +3045,27 @@ static void lease__secure_close(void *connection) {
     LEASE_FREE(secure);
 }
 
-static lease_status lease__secure_open(void *context, const char *host, uint16_t port,
-                                       void **connection, lease_error *error) {
+static lease__secure *lease__secure_make(lease__trust *trust, lease_error *error) {
     lease__secure *secure = (lease__secure *)LEASE_CALLOC(1, sizeof *secure);
-    *connection = NULL;
     if (secure == NULL) {
-        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONNECT, "a connection", LEASE__END);
+        lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONNECT, "a connection", LEASE__END);
+        return NULL;
     }
-    secure->trust = (const lease__trust *)context;
+    secure->trust = trust;
+    secure->net.fd = -1;
     mbedtls_ssl_init(&secure->ssl);
     mbedtls_ssl_config_init(&secure->config);
     mbedtls_x509_crt_init(&secure->ca);
     mbedtls_x509_crt_init(&secure->cert);
     mbedtls_pk_init(&secure->key);
+    return secure;
+}
+
+static lease_status lease__secure_open(void *context, const char *host, uint16_t port,
+                                       void **connection, lease_error *error) {
+    lease__secure *secure = lease__secure_make((lease__trust *)context, error);
+    *connection = NULL;
+    if (secure == NULL) return LEASE_NO_MEMORY;
     const lease_status status = lease__net_open(&secure->net, host, port, error);
     if (status != LEASE_OK) {
         lease__secure_close(secure);
@@ -3113,22 +3122,593 @@ static lease_status lease__tls_check_trust(lease__trust *trust, lease_error *err
                            LEASE__END);
     }
 #endif
-    lease__secure *probe = (lease__secure *)LEASE_CALLOC(1, sizeof *probe);
-    if (probe == NULL) {
-        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, "a connection", LEASE__END);
-    }
-    probe->trust = trust;
-    probe->net.fd = -1;
-    mbedtls_ssl_init(&probe->ssl);
-    mbedtls_ssl_config_init(&probe->config);
-    mbedtls_x509_crt_init(&probe->ca);
-    mbedtls_x509_crt_init(&probe->cert);
-    mbedtls_pk_init(&probe->key);
+    lease__secure *probe = lease__secure_make(trust, error);
+    if (probe == NULL) return LEASE_NO_MEMORY;
     const lease_status status = lease__tls_set_up(probe, error);
     lease__secure_close(probe);
     return status;
 }
 #endif /* LEASE__TLS */
+
+/* =================================================================================================
+ * >>kube -- credentials, kubeconfig, Lease URLs and bodies, answers to lease_status, one exchange
+ * =================================================================================================
+ * May use: >>json, >>http, >>tls, >>time. Knows the API and nothing of elections: it carries one request
+ * of a core to the server and the answer back, within one time limit, on one kept connection.
+ *
+ * A PUT replaces the object. So of each answer the members that are not ours are kept as they stand and
+ * spliced into the next body byte for byte. managedFields is the exception: while every entry is our
+ * own it is sent as [], which makes the server drop it and halves every later answer; otherwise it is
+ * left out, which leaves it to the server. */
+
+/* -- Names -------------------------------------------------------------------------------------- */
+
+static bool lease__is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+
+static bool lease__is_label_char(char c) {
+    return lease__is_alnum(c) || (c >= 'A' && c <= 'Z');
+}
+
+/* DNS-1123: labels of a-z, 0-9 and - that begin and end with a letter or digit. What passes here can
+ * stand in a URL as it is. */
+static bool lease__is_dns_name(const char *text, size_t limit, bool dots) {
+    const size_t length = strlen(text);
+    if (length == 0 || length > limit) return false;
+    for (size_t i = 0; i < length; i++) {
+        if (lease__is_alnum(text[i])) continue;
+        if (text[i] != '-' && !(text[i] == '.' && dots)) return false;
+        if (i == 0 || i == length - 1) return false;
+        if (text[i] == '.' && (!lease__is_alnum(text[i - 1]) || !lease__is_alnum(text[i + 1]))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* apimachinery validation.go: a qualified name's last part, and a label value when it may be empty. */
+static bool lease__is_label_word(const char *text, size_t length, bool may_be_empty) {
+    if (length == 0) return may_be_empty;
+    if (length > 63) return false;
+    if (!lease__is_label_char(text[0]) || !lease__is_label_char(text[length - 1])) return false;
+    for (size_t i = 0; i < length; i++) {
+        if (!lease__is_label_char(text[i]) && strchr("-_.", text[i]) == NULL) return false;
+    }
+    return true;
+}
+
+/* The next key=value of a label list; false at its end. */
+static bool lease__label_next(const char **at, const char **key, size_t *key_length,
+                              const char **value, size_t *value_length) {
+    if (**at == '\0') return false;
+    *key = *at;
+    *key_length = strcspn(*at, "=,");
+    *at += *key_length;
+    if (**at == '=') (*at)++;
+    *value = *at;
+    *value_length = strcspn(*at, ",");
+    *at += *value_length;
+    if (**at == ',') (*at)++;
+    return true;
+}
+
+static bool lease__are_labels(const char *labels) {
+    const char *at = labels;
+    const char *key;
+    const char *value;
+    size_t key_length;
+    size_t value_length;
+    while (lease__label_next(&at, &key, &key_length, &value, &value_length)) {
+        const char *slash = (const char *)memchr(key, '/', key_length);
+        const size_t prefix = slash == NULL ? 0 : (size_t)(slash - key);
+        char domain[LEASE_MAX_NAME + 1] = "";
+        if (key[key_length] != '=' || prefix > LEASE_MAX_NAME) return false;
+        memcpy(domain, key, prefix);
+        if (slash != NULL && !lease__is_dns_name(domain, LEASE_MAX_NAME, true)) return false;
+        const size_t word = slash == NULL ? 0 : prefix + 1;
+        if (!lease__is_label_word(key + word, key_length - word, false)) return false;
+        if (!lease__is_label_word(value, value_length, true)) return false;
+    }
+    return true;
+}
+
+/* -- Credentials -------------------------------------------------------------------------------- */
+
+#define LEASE__TOKEN_AGE_MS 50000 /* client-go re-reads a token file after a minute less 10 s */
+
+typedef struct lease__credentials {
+    char host[LEASE_MAX_HOST + 1]; /* to connect to */
+    uint16_t port;
+    char host_header[LEASE_MAX_HOST + 16];
+    char prefix[LEASE_MAX_PATH + 1]; /* of every path, "" or "/k8s/clusters/a" */
+    char ns[LEASE_MAX_NAMESPACE + 1];
+    char token_file[LEASE_MAX_PATH + 1];
+    char token[LEASE_MAX_TOKEN + 1];
+    int64_t token_read_ms;
+    lease__trust trust;
+} lease__credentials;
+
+static bool lease__is_token(const char *text, size_t length) {
+    if (length == 0) return false;
+    for (size_t i = 0; i < length; i++) {
+        if (!lease__is_label_char(text[i]) && strchr("._~+/=-", text[i]) == NULL) return false;
+    }
+    return true;
+}
+
+/* The token without the white space that editors and echo leave behind it. */
+static lease_status lease__token_set(lease__credentials *creds, const char *text, size_t length,
+                                     lease_error *error) {
+    while (length > 0 && strchr(" \t\r\n", text[length - 1]) != NULL) length--;
+    if (length > LEASE_MAX_TOKEN || !lease__is_token(text, length)) {
+        const char *where = creds->token_file[0] != '\0' ? creds->token_file : "the kubeconfig";
+        return lease__fail(error, LEASE_BAD_TOKEN, LEASE_STAGE_CONFIG, "the token in ", where,
+                           " is empty, too long or not a bearer token", LEASE__END);
+    }
+    memcpy(creds->token, text, length);
+    creds->token[length] = '\0';
+    return LEASE_OK;
+}
+
+/* Reads the file again; a bad file leaves the token as it was. *changed may be NULL. */
+static lease_status lease__token_read(lease__credentials *creds, lease__boot now, bool *changed,
+                                      lease_error *error) {
+    char text[LEASE_MAX_TOKEN + 64];
+    char before[LEASE_MAX_TOKEN + 1];
+    size_t length = 0;
+    if (changed != NULL) *changed = false;
+    if (creds->token_file[0] == '\0') return LEASE_OK;
+    creds->token_read_ms = now.ms;
+    memcpy(before, creds->token, sizeof before);
+    lease_status status = lease__read_file(creds->token_file, text, sizeof text, &length,
+                                           LEASE_BAD_TOKEN, error);
+    if (status == LEASE_OK) status = lease__token_set(creds, text, length, error);
+    if (changed != NULL) *changed = !lease__same(before, creds->token);
+    lease__wipe(text, sizeof text);
+    lease__wipe(before, sizeof before);
+    return status;
+}
+
+static bool lease__token_is_old(const lease__credentials *creds, lease__boot now) {
+    return creds->token_file[0] != '\0' && now.ms - creds->token_read_ms >= LEASE__TOKEN_AGE_MS;
+}
+
+static lease_status lease__bad_server(lease_error *error, const char *url) {
+    return lease__fail(error, LEASE_BAD_SERVER, LEASE_STAGE_CONFIG, url, ": ",
+                       lease_status_text(LEASE_BAD_SERVER), LEASE__END);
+}
+
+static bool lease__is_host(const char *host) {
+    unsigned char ip[16];
+    if (lease__ip_bytes(host, ip) != 0) return true;
+    for (const char *p = host; *p != '\0'; p++) {
+        if (!lease__is_label_char(*p) && *p != '-' && *p != '.') return false;
+    }
+    return host[0] != '\0';
+}
+
+static void lease__set_host_header(lease__credentials *creds) {
+    lease__buf buf = lease__buf_make(creds->host_header, sizeof creds->host_header);
+    const bool v6 = strchr(creds->host, ':') != NULL;
+    lease__put(&buf, v6 ? "[" : "");
+    lease__put(&buf, creds->host);
+    lease__put(&buf, v6 ? "]:" : ":");
+    lease__put_u64(&buf, creds->port);
+}
+
+/* Takes the authority of a URL apart: HOST[:PORT] or [V6][:PORT]. */
+static bool lease__set_authority(lease__credentials *creds, const char *text, size_t length) {
+    const bool v6 = length > 0 && text[0] == '[';
+    const char *end = text + length;
+    const char *host = v6 ? text + 1 : text;
+    const char *host_end = (const char *)memchr(host, v6 ? ']' : ':', (size_t)(end - host));
+    if (host_end == NULL) host_end = end;
+    const char *port = v6 && host_end < end ? host_end + 1 : host_end;
+    const size_t host_length = (size_t)(host_end - host);
+    if (host_length >= sizeof creds->host || (v6 && host_end == end)) return false;
+    memcpy(creds->host, host, host_length);
+    creds->host[host_length] = '\0';
+    creds->port = 443;
+    if (port < end) {
+        char digits[6] = "";
+        const size_t count = (size_t)(end - port) - 1;
+        if (*port != ':' || count == 0 || count >= sizeof digits) return false;
+        memcpy(digits, port + 1, count);
+        const uint64_t value = lease__parse_u64(digits);
+        if (value == 0 || value > 65535) return false;
+        creds->port = (uint16_t)value;
+    }
+    return lease__is_host(creds->host);
+}
+
+/* https://HOST[:PORT][/PATH]. Plain http is refused: the token would travel in the clear. */
+static lease_status lease__set_server(lease__credentials *creds, const char *url,
+                                      lease_error *error) {
+    if (!lease__starts_with(url, "https://")) return lease__bad_server(error, url);
+    const char *authority = url + 8;
+    const size_t length = strcspn(authority, "/?#");
+    if (!lease__set_authority(creds, authority, length)) return lease__bad_server(error, url);
+    const char *path = authority + length;
+    if (!lease__copy(creds->prefix, sizeof creds->prefix, path)) {
+        return lease__bad_server(error, url);
+    }
+    for (const char *p = creds->prefix; *p != '\0'; p++) {
+        if (!lease__is_label_char(*p) && strchr("/-_.~", *p) == NULL) {
+            return lease__bad_server(error, url);
+        }
+    }
+    size_t end = strlen(creds->prefix);
+    while (end > 0 && creds->prefix[end - 1] == '/') creds->prefix[--end] = '\0';
+    lease__set_host_header(creds);
+    if (creds->trust.name[0] == '\0') {
+        lease__copy(creds->trust.name, sizeof creds->trust.name, creds->host);
+    }
+    return LEASE_OK;
+}
+
+static lease_status lease__set_path(char *out, size_t capacity, const char *directory,
+                                    const char *path, lease_error *error) {
+    lease__buf buf = lease__buf_make(out, capacity);
+    if (path[0] != '/' && directory[0] != '\0') {
+        lease__put(&buf, directory);
+        lease__put(&buf, "/");
+    }
+    lease__put(&buf, path);
+    if (!lease__buf_full(&buf)) return LEASE_OK;
+    return lease__fail(error, LEASE_BAD_ARGUMENT, LEASE_STAGE_CONFIG, "a path is too long: ", path,
+                       LEASE__END);
+}
+
+/* -- Credentials in a pod ----------------------------------------------------------------------- */
+
+#define LEASE__SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
+
+/* The namespace file of a service account; absence is no error, a desc may name the namespace. */
+static void lease__read_namespace(lease__credentials *creds, const char *directory) {
+    char path[LEASE_MAX_PATH + 1];
+    char text[256];
+    size_t length = 0;
+    if (lease__set_path(path, sizeof path, directory, "namespace", NULL) != LEASE_OK) return;
+    if (lease__read_file(path, text, sizeof text, &length, LEASE_BAD_NAMESPACE, NULL) != LEASE_OK) {
+        return;
+    }
+    while (length > 0 && strchr(" \r\n", text[length - 1]) != NULL) text[--length] = '\0';
+    if (!lease__is_dns_name(text, LEASE_MAX_NAMESPACE, false)) return;
+    lease__copy(creds->ns, sizeof creds->ns, text);
+}
+
+/* client-go rest/config.go: InClusterConfig; but a missing CA is an error, never the system's roots. */
+static lease_status lease__use_service_account(lease__credentials *creds, const char *directory,
+                                               lease_error *error) {
+    lease_status status = lease__set_path(creds->token_file, sizeof creds->token_file, directory,
+                                          "token", error);
+    if (status == LEASE_OK) {
+        status = lease__set_path(creds->trust.ca.file, sizeof creds->trust.ca.file, directory,
+                                 "ca.crt", error);
+    }
+    lease__read_namespace(creds, directory);
+    return status;
+}
+
+static lease_status lease__use_pod_server(lease__credentials *creds, const char *host,
+                                          const char *port, lease_error *error) {
+    char url[LEASE_MAX_HOST + 32];
+    lease__buf buf = lease__buf_make(url, sizeof url);
+    const bool v6 = strchr(host, ':') != NULL;
+    lease__put(&buf, v6 ? "https://[" : "https://");
+    lease__put(&buf, host);
+    lease__put(&buf, v6 ? "]:" : ":");
+    lease__put(&buf, port);
+    if (lease__buf_full(&buf) || strchr(host, '/') != NULL) {
+        return lease__bad_server(error, "KUBERNETES_SERVICE_HOST");
+    }
+    return lease__set_server(creds, url, error);
+}
+
+/* -- Credentials from a kubeconfig -------------------------------------------------------------- */
+
+typedef struct lease__kubeconfig {
+    lease__json json;
+    const char *path;
+    char directory[LEASE_MAX_PATH + 1];
+    int user;
+    int cluster;
+    int context;
+} lease__kubeconfig;
+
+static lease_status lease__bad_kubeconfig(const lease__kubeconfig *config, lease_error *error,
+                                          const char *what, const char *which) {
+    return lease__fail(error, LEASE_BAD_KUBECONFIG, LEASE_STAGE_CONFIG, config->path, ": ", what,
+                       which, LEASE__END);
+}
+
+/* The element of a list of {name, KIND{}} with that name, its KIND member. */
+static int lease__kubeconfig_entry(lease__kubeconfig *config, const char *list, const char *kind,
+                                   const char *name) {
+    lease__json *json = &config->json;
+    const int array = lease__json_get(json, 0, list);
+    if (!lease__json_is(json, array, JSMN_ARRAY)) return LEASE__JSON_NONE;
+    const int end = lease__json_after(json, array);
+    for (int at = array + 1; at < end; at = lease__json_after(json, at)) {
+        if (lease__json_equals(json, lease__json_get(json, at, "name"), name)) {
+            return lease__json_get(json, at, kind);
+        }
+    }
+    return LEASE__JSON_NONE;
+}
+
+/* Finds context, cluster and user by their names. */
+static lease_status lease__kubeconfig_select(lease__kubeconfig *config, const char *context,
+                                             lease_error *error) {
+    char name[256];
+    lease__json *json = &config->json;
+    const int current = lease__json_get(json, 0, "current-context");
+    if (context == NULL) {
+        if (!lease__json_string(json, current, name, sizeof name) || name[0] == '\0') {
+            return lease__bad_kubeconfig(config, error, "current-context is not set", "");
+        }
+    } else if (!lease__copy(name, sizeof name, context)) {
+        return lease__bad_kubeconfig(config, error, "the context's name is too long", "");
+    }
+    config->context = lease__kubeconfig_entry(config, "contexts", "context", name);
+    if (config->context < 0) return lease__bad_kubeconfig(config, error, "no context ", name);
+    if (!lease__json_string(json, lease__json_get(json, config->context, "cluster"), name,
+                            sizeof name)) {
+        return lease__bad_kubeconfig(config, error, "context.cluster is not a string", "");
+    }
+    config->cluster = lease__kubeconfig_entry(config, "clusters", "cluster", name);
+    if (config->cluster < 0) return lease__bad_kubeconfig(config, error, "no cluster ", name);
+    if (!lease__json_string(json, lease__json_get(json, config->context, "user"), name,
+                            sizeof name)) {
+        return lease__bad_kubeconfig(config, error, "context.user is not a string", "");
+    }
+    config->user = lease__kubeconfig_entry(config, "users", "user", name);
+    if (config->user < 0) return lease__bad_kubeconfig(config, error, "no user ", name);
+    return LEASE_OK;
+}
+
+/* What would change who we are or which way we go is refused by name, never passed over. */
+static lease_status lease__kubeconfig_refuse(lease__kubeconfig *config, int object,
+                                             const char *const *keys, lease_error *error) {
+    for (; *keys != NULL; keys++) {
+        const int value = lease__json_get(&config->json, object, *keys);
+        if (lease__json_is_null(&config->json, value)) continue;
+        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG, config->path, ": ", *keys,
+                           " is not supported by this build", LEASE__END);
+    }
+    return LEASE_OK;
+}
+
+/* KEY names a file, KEY-data holds it in base64 and wins. */
+static lease_status lease__kubeconfig_pem(lease__kubeconfig *config, int object, const char *key,
+                                          lease__pem *pem, lease_error *error) {
+    char name[64];
+    char path[LEASE_MAX_PATH + 1];
+    lease__json *json = &config->json;
+    lease__buf buf = lease__buf_make(name, sizeof name);
+    lease__put(&buf, key);
+    lease__put(&buf, "-data");
+    const int data = lease__json_get(json, object, name);
+#if LEASE__TLS
+    if (!lease__json_is_null(json, data)) {
+        const char *text = json->text + json->tokens[data].start;
+        const size_t length = (size_t)(json->tokens[data].end - json->tokens[data].start);
+        pem->data = (char *)LEASE_CALLOC(1, length + 1);
+        if (pem->data == NULL) {
+            return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, name, LEASE__END);
+        }
+        if (!lease__json_is(json, data, JSMN_STRING) ||
+            mbedtls_base64_decode((unsigned char *)pem->data, length, &pem->length,
+                                  (const unsigned char *)text, length) != 0 ||
+            pem->length == 0) {
+            return lease__bad_kubeconfig(config, error, name, " is not base64");
+        }
+        return LEASE_OK;
+    }
+#else
+    (void)data; /* another transport has its own trust */
+#endif
+    if (!lease__json_string(json, lease__json_get(json, object, key), path, sizeof path)) {
+        return lease__bad_kubeconfig(config, error, key, " is not a path");
+    }
+    if (path[0] == '\0') return LEASE_OK;
+    return lease__set_path(pem->file, sizeof pem->file, config->directory, path, error);
+}
+
+static lease_status lease__kubeconfig_cluster(lease__kubeconfig *config, lease__credentials *creds,
+                                              lease_error *error) {
+    static const char *const refused[] = {"proxy-url", NULL};
+    char url[LEASE_MAX_HOST + LEASE_MAX_PATH + 32];
+    lease__json *json = &config->json;
+    const int cluster = config->cluster;
+    lease_status status = lease__kubeconfig_refuse(config, cluster, refused, error);
+    if (status != LEASE_OK) return status;
+    const int name = lease__json_get(json, cluster, "tls-server-name");
+    if (!lease__json_string(json, name, creds->trust.name, sizeof creds->trust.name)) {
+        return lease__bad_kubeconfig(config, error, "tls-server-name is not a name", "");
+    }
+    if (!lease__json_string(json, lease__json_get(json, cluster, "server"), url, sizeof url) ||
+        url[0] == '\0') {
+        return lease__bad_kubeconfig(config, error, "cluster.server is missing or too long", "");
+    }
+    status = lease__set_server(creds, url, error);
+    if (status != LEASE_OK) return status;
+    creds->trust.insecure =
+        lease__json_is_true(json, lease__json_get(json, cluster, "insecure-skip-tls-verify"));
+    return lease__kubeconfig_pem(config, cluster, "certificate-authority", &creds->trust.ca, error);
+}
+
+static lease_status lease__kubeconfig_user(lease__kubeconfig *config, lease__credentials *creds,
+                                           lease_error *error) {
+    static const char *const refused[] = {"exec",  "auth-provider", "username",  "password",
+                                          "as",    "as-uid",        "as-groups", "as-user-extra",
+                                          NULL};
+    char path[LEASE_MAX_PATH + 1];
+    lease__json *json = &config->json;
+    const int user = config->user;
+    lease_status status = lease__kubeconfig_refuse(config, user, refused, error);
+    if (status == LEASE_OK) {
+        status = lease__kubeconfig_pem(config, user, "client-certificate", &creds->trust.cert, error);
+    }
+    if (status == LEASE_OK) {
+        status = lease__kubeconfig_pem(config, user, "client-key", &creds->trust.key, error);
+    }
+    if (status != LEASE_OK) return status;
+    if (!lease__json_string(json, lease__json_get(json, user, "tokenFile"), path, sizeof path)) {
+        return lease__bad_kubeconfig(config, error, "tokenFile is not a path", "");
+    }
+    if (path[0] != '\0') {
+        return lease__set_path(creds->token_file, sizeof creds->token_file, config->directory, path,
+                               error);
+    }
+    const int token = lease__json_get(json, user, "token");
+    if (lease__json_is_null(json, token)) return LEASE_OK;
+    if (!lease__json_is(json, token, JSMN_STRING)) {
+        return lease__bad_kubeconfig(config, error, "user.token is not a string", "");
+    }
+    const jsmntok_t *text = &json->tokens[token];
+    return lease__token_set(creds, json->text + text->start, (size_t)(text->end - text->start),
+                            error);
+}
+
+static lease_status lease__kubeconfig_apply(lease__kubeconfig *config, const char *context,
+                                            lease__credentials *creds, lease_error *error) {
+    lease_status status = lease__kubeconfig_select(config, context, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_cluster(config, creds, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_user(config, creds, error);
+    if (status != LEASE_OK) return status;
+    const int ns = lease__json_get(&config->json, config->context, "namespace");
+    if (!lease__json_string(&config->json, ns, creds->ns, sizeof creds->ns)) {
+        return lease__bad_kubeconfig(config, error, "context.namespace is not a namespace", "");
+    }
+    if (creds->ns[0] == '\0') lease__copy(creds->ns, sizeof creds->ns, "default");
+    if (!config->json.duplicate) return LEASE_OK;
+    return lease__bad_kubeconfig(config, error, "a key stands twice in one object", "");
+}
+
+/* text is the file's content; tokens are room for the reader. */
+static lease_status lease__kubeconfig_read(lease__credentials *creds, const char *path,
+                                           const char *context, const char *text, size_t length,
+                                           jsmntok_t *tokens, lease_error *error) {
+    lease__kubeconfig config;
+    memset(&config, 0, sizeof config);
+    config.path = path;
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL && (size_t)(slash - path) < sizeof config.directory) {
+        memcpy(config.directory, path, (size_t)(slash - path));
+    }
+    if (text[strspn(text, " \t\r\n")] != '{') {
+        return lease__bad_kubeconfig(&config, error,
+                                     "is not JSON; make it so with: kubectl config view --raw "
+                                     "--minify --flatten -o json",
+                                     "");
+    }
+    if (!lease__json_parse(&config.json, tokens, text, length)) {
+        return lease__bad_kubeconfig(&config, error, "is not valid JSON within our limits", "");
+    }
+    return lease__kubeconfig_apply(&config, context, creds, error);
+}
+
+static lease_status lease__use_kubeconfig(lease__credentials *creds, const char *path,
+                                          const char *context, jsmntok_t *tokens,
+                                          lease_error *error) {
+    size_t length = 0;
+    char *text = (char *)LEASE_CALLOC(1, LEASE_MAX_KUBECONFIG);
+    if (text == NULL) {
+        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, path, LEASE__END);
+    }
+    lease_status status = lease__read_file(path, text, LEASE_MAX_KUBECONFIG, &length,
+                                           LEASE_BAD_KUBECONFIG, error);
+    if (status == LEASE_OK) {
+        status = lease__kubeconfig_read(creds, path, context, text, length, tokens, error);
+    }
+    lease__wipe(text, length);
+    LEASE_FREE(text);
+    return status;
+}
+
+/* $KUBECONFIG, else ~/.kube/config; "" when there is neither. */
+static lease_status lease__find_kubeconfig(char *path, size_t capacity, lease_error *error) {
+    const char *list = getenv("KUBECONFIG");
+    const char *home = getenv("HOME");
+    struct stat info;
+    path[0] = '\0';
+    if (list != NULL && list[0] != '\0') {
+        if (strchr(list, ':') == NULL) return lease__set_path(path, capacity, "", list, error);
+        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG,
+                           "KUBECONFIG is a list of files; name one", LEASE__END);
+    }
+    if (home == NULL || home[0] == '\0') return LEASE_OK;
+    const lease_status status = lease__set_path(path, capacity, home, ".kube/config", error);
+    if (status == LEASE_OK && stat(path, &info) != 0) path[0] = '\0';
+    return status;
+}
+
+/* -- Credentials from the desc ------------------------------------------------------------------ */
+
+/* Where server, trust and token come from, before single fields of the desc override them. */
+static lease_status lease__find_credentials(lease__credentials *creds,
+                                            const lease_client_desc *desc, jsmntok_t *tokens,
+                                            lease_error *error) {
+    char path[LEASE_MAX_PATH + 1];
+    const char *host = getenv("KUBERNETES_SERVICE_HOST");
+    const char *port = getenv("KUBERNETES_SERVICE_PORT");
+    const bool pod = host != NULL && port != NULL && host[0] != '\0' && port[0] != '\0';
+    const char *account = desc->service_account_dir;
+    if (desc->kubeconfig != NULL) {
+        return lease__use_kubeconfig(creds, desc->kubeconfig, desc->context, tokens, error);
+    }
+    lease_status status = LEASE_OK;
+    if (desc->server != NULL) {
+        status = lease__set_server(creds, desc->server, error);
+        if (status != LEASE_OK || account == NULL) return status;
+        return lease__use_service_account(creds, account, error);
+    }
+    if (pod) {
+        status = lease__use_pod_server(creds, host, port, error);
+        if (status != LEASE_OK) return status;
+        return lease__use_service_account(creds, account != NULL ? account : LEASE__SERVICE_ACCOUNT,
+                                          error);
+    }
+    status = lease__find_kubeconfig(path, sizeof path, error);
+    if (status != LEASE_OK) return status;
+    if (path[0] != '\0') return lease__use_kubeconfig(creds, path, desc->context, tokens, error);
+    return lease__fail(error, LEASE_NO_CREDENTIALS, LEASE_STAGE_CONFIG,
+                       lease_status_text(LEASE_NO_CREDENTIALS), LEASE__END);
+}
+
+static lease_status lease__override_file(char *out, size_t capacity, const char *path,
+                                         lease_error *error) {
+    return path == NULL ? LEASE_OK : lease__set_path(out, capacity, "", path, error);
+}
+
+static lease_status lease__load_credentials(lease__credentials *creds,
+                                            const lease_client_desc *desc, jsmntok_t *tokens,
+                                            lease__boot now, lease_error *error) {
+    lease__trust *trust = &creds->trust;
+    lease_status status = lease__find_credentials(creds, desc, tokens, error);
+    if (status == LEASE_OK) {
+        status = lease__override_file(trust->ca.file, sizeof trust->ca.file, desc->ca_file, error);
+    }
+    if (status == LEASE_OK) {
+        status = lease__override_file(creds->token_file, sizeof creds->token_file, desc->token_file,
+                                      error);
+    }
+    if (status == LEASE_OK) {
+        status = lease__override_file(trust->cert.file, sizeof trust->cert.file,
+                                      desc->client_cert_file, error);
+    }
+    if (status == LEASE_OK) {
+        status = lease__override_file(trust->key.file, sizeof trust->key.file,
+                                      desc->client_key_file, error);
+    }
+    if (status != LEASE_OK) return status;
+    if ((trust->cert.file[0] != '\0') != (trust->key.file[0] != '\0')) {
+        return lease__fail(error, LEASE_BAD_CLIENT_CERT, LEASE_STAGE_CONFIG,
+                           "client certificate and client key go together", LEASE__END);
+    }
+    if (desc->insecure_skip_verify) trust->insecure = true;
+    return lease__token_read(creds, now, NULL, error);
+}
 
 #ifdef __cplusplus
 }

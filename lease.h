@@ -2812,6 +2812,10 @@ static lease_status lease__tls_load_ca(lease__secure *secure, lease__pem *pem, l
                             "no usable CA certificate in ", pem->file);
         }
     }
+    if (pem->data == NULL && pem->file[0] == '\0') {
+        lease__fail(error, LEASE_BAD_CA, LEASE_STAGE_CONFIG,
+                    "no CA: set lease_client_desc.ca_file or certificate-authority", LEASE__END);
+    }
     if (pem->data == NULL) return LEASE_BAD_CA;
     mbedtls_x509_crt_free(&secure->ca);
     mbedtls_x509_crt_init(&secure->ca);
@@ -3131,15 +3135,10 @@ static lease_status lease__tls_check_trust(lease__trust *trust, lease_error *err
 #endif /* LEASE__TLS */
 
 /* =================================================================================================
- * >>kube -- credentials, kubeconfig, Lease URLs and bodies, answers to lease_status, one exchange
+ * >>credentials -- names, bearer tokens, the pod's service account, kubeconfig
  * =================================================================================================
- * May use: >>json, >>http, >>tls, >>time. Knows the API and nothing of elections: it carries one request
- * of a core to the server and the answer back, within one time limit, on one kept connection.
- *
- * A PUT replaces the object. So of each answer the members that are not ours are kept as they stand and
- * spliced into the next body byte for byte. managedFields is the exception: while every entry is our
- * own it is sent as [], which makes the server drop it and halves every later answer; otherwise it is
- * left out, which leaves it to the server. */
+ * May use: >>json, >>tls, >>time. Where the server is, whom we trust and who we are, from the desc, the
+ * pod or a kubeconfig. All of it is checked before any traffic, and each fault names its field or file. */
 
 /* -- Names -------------------------------------------------------------------------------------- */
 
@@ -3708,6 +3707,664 @@ static lease_status lease__load_credentials(lease__credentials *creds,
     }
     if (desc->insecure_skip_verify) trust->insecure = true;
     return lease__token_read(creds, now, NULL, error);
+}
+
+/* =================================================================================================
+ * >>kube -- Lease URLs and bodies, answers to lease_status, one exchange on a kept connection
+ * =================================================================================================
+ * May use: >>credentials, >>json, >>http, >>tls, >>time. Knows the API and nothing of elections: it
+ * carries one request to the server and the answer back.
+ *
+ * A PUT replaces the object. So of each answer the members that are not ours are kept as they stand and
+ * spliced into the next body byte for byte. managedFields is the exception: while every entry is our
+ * own it is sent as [], which makes the server drop it and halves every later answer; otherwise it is
+ * left out, which leaves it to the server. */
+
+/* -- The object and what of it is not ours --------------------------------------------------------- */
+
+/* One Lease: its address and the foreign parts of its last version, each a run of ,"key":value. */
+typedef struct lease__object {
+    char ns[LEASE_MAX_NAMESPACE + 1];
+    char name[LEASE_MAX_NAME + 1];
+    char *labels; /* of ours: key=value[,key=value]; NULL = none */
+    char *kept;   /* metadata, then spec, then top level */
+    size_t kept_capacity;
+    size_t kept_metadata;
+    size_t kept_spec;
+    size_t kept_top;
+} lease__object;
+
+static void lease__object_free(lease__object *object) {
+    if (object->labels != NULL) LEASE_FREE(object->labels);
+    if (object->kept != NULL) LEASE_FREE(object->kept);
+    object->labels = NULL;
+    object->kept = NULL;
+}
+
+static void lease__put_member(lease__buf *buf, const lease__json *json, int key) {
+    size_t length = 0;
+    const char *raw = lease__json_raw(json, key, &length);
+    lease__put(buf, ",");
+    lease__put_bytes(buf, raw, length);
+    lease__put(buf, ":");
+    raw = lease__json_raw(json, key + 1, &length);
+    lease__put_bytes(buf, raw, length);
+}
+
+static bool lease__json_is_one_of(const lease__json *json, int token, const char *const *names) {
+    for (; *names != NULL; names++) {
+        if (lease__json_equals(json, token, *names)) return true;
+    }
+    return false;
+}
+
+/* All members of object but those named. */
+static void lease__put_others(lease__buf *buf, const lease__json *json, int object,
+                              const char *const *except) {
+    if (!lease__json_is(json, object, JSMN_OBJECT)) return;
+    const int end = lease__json_after(json, object);
+    for (int at = object + 1; at < end; at = lease__json_after(json, at + 1)) {
+        if (!lease__json_is_one_of(json, at, except)) lease__put_member(buf, json, at);
+    }
+}
+
+/* Does our own label list set this key? */
+static bool lease__labels_have(const char *labels, const char *wanted) {
+    const char *at = labels;
+    const char *key;
+    const char *value;
+    size_t key_length;
+    size_t value_length;
+    while (lease__label_next(&at, &key, &key_length, &value, &value_length)) {
+        if (key_length == strlen(wanted) && memcmp(key, wanted, key_length) == 0) return true;
+    }
+    return false;
+}
+
+/* ,"labels":{...}: ours win, the others stay. json may be NULL. */
+static void lease__put_labels(lease__buf *buf, const char *labels, const lease__json *json,
+                              int foreign) {
+    const char *at = labels;
+    const char *key;
+    const char *value;
+    size_t key_length;
+    size_t value_length;
+    char wanted[LEASE_MAX_NAME + 65];
+    bool first = true;
+    lease__put(buf, ",\"labels\":{");
+    while (lease__label_next(&at, &key, &key_length, &value, &value_length)) {
+        lease__put(buf, first ? "\"" : ",\"");
+        lease__put_bytes(buf, key, key_length);
+        lease__put(buf, "\":\"");
+        lease__put_bytes(buf, value, value_length);
+        lease__put(buf, "\"");
+        first = false;
+    }
+    const int end = json != NULL && lease__json_is(json, foreign, JSMN_OBJECT)
+                        ? lease__json_after(json, foreign)
+                        : 0;
+    for (int one = foreign + 1; one < end; one = lease__json_after(json, one + 1)) {
+        if (lease__json_string(json, one, wanted, sizeof wanted) &&
+            lease__labels_have(labels, wanted)) {
+            continue;
+        }
+        lease__put_member(buf, json, one);
+    }
+    lease__put(buf, "}");
+}
+
+/* Remembers the foreign parts of a version. scratch is borrowed for the call. */
+static lease_status lease__object_keep(lease__object *object, lease__json *json, char *scratch,
+                                       size_t capacity, lease_error *error) {
+    static const char *const metadata_ours[] = {"name", "namespace", "uid", "resourceVersion",
+                                                "managedFields", "labels", NULL};
+    static const char *const spec_ours[] = {"holderIdentity", "leaseDurationSeconds", "acquireTime",
+                                            "renewTime", "leaseTransitions", NULL};
+    static const char *const top_ours[] = {"kind", "apiVersion", "metadata", "spec", NULL};
+    const int metadata = lease__json_get(json, 0, "metadata");
+    const int labels = lease__json_get(json, metadata, "labels");
+    lease__buf buf = lease__buf_make(scratch, capacity);
+    lease__put_others(&buf, json, metadata, metadata_ours);
+    if (object->labels != NULL) {
+        lease__put_labels(&buf, object->labels, json, labels);
+    } else if (labels > 0) {
+        lease__put_member(&buf, json, labels - 1);
+    }
+    object->kept_metadata = buf.length;
+    lease__put_others(&buf, json, lease__json_get(json, 0, "spec"), spec_ours);
+    object->kept_spec = buf.length - object->kept_metadata;
+    lease__put_others(&buf, json, 0, top_ours);
+    object->kept_top = buf.length - object->kept_metadata - object->kept_spec;
+    if (buf.length > object->kept_capacity) {
+        char *grown = (char *)LEASE_CALLOC(1, buf.length);
+        if (grown == NULL || lease__buf_full(&buf)) {
+            if (grown != NULL) LEASE_FREE(grown);
+            object->kept_metadata = object->kept_spec = object->kept_top = 0;
+            return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_ANSWER, "a Lease's metadata",
+                               LEASE__END);
+        }
+        if (object->kept != NULL) LEASE_FREE(object->kept);
+        object->kept = grown;
+        object->kept_capacity = buf.length;
+    }
+    if (buf.length > 0) memcpy(object->kept, scratch, buf.length);
+    return LEASE_OK;
+}
+
+/* -- Bodies ------------------------------------------------------------------------------------- */
+
+static void lease__put_time_member(lease__buf *buf, const char *key, int64_t unix_us) {
+    if (unix_us == 0) return;
+    lease__put_key(buf, key);
+    lease__put(buf, "\"");
+    lease__put_time(buf, unix_us);
+    lease__put(buf, "\"");
+}
+
+static void lease__put_spec(lease__buf *buf, const lease_record *record) {
+    lease__put(buf, ",\"spec\":{");
+    lease__put_key(buf, "holderIdentity");
+    lease__put_quoted(buf, record->holder_identity);
+    lease__put_key(buf, "leaseDurationSeconds");
+    lease__put_i64(buf, record->lease_duration_s);
+    lease__put_time_member(buf, "acquireTime", record->acquire_time_us);
+    lease__put_time_member(buf, "renewTime", record->renew_time_us);
+    lease__put_key(buf, "leaseTransitions");
+    lease__put_i64(buf, record->lease_transitions);
+}
+
+/* The whole Lease as it is to be stored. An update names uid and version, so that it can neither create
+ * nor hit another version: kube-apiserver compares the version only where the object exists. */
+static void lease__put_lease(lease__buf *buf, const lease__object *object,
+                             const lease_record *record, bool update) {
+    const char *kept = object->kept;
+    lease__put(buf, "{\"kind\":\"Lease\",\"apiVersion\":\"coordination.k8s.io/v1\",\"metadata\":{");
+    lease__put_key(buf, "name");
+    lease__put_quoted(buf, object->name);
+    lease__put_key(buf, "namespace");
+    lease__put_quoted(buf, object->ns);
+    if (update) {
+        lease__put_key(buf, "uid");
+        lease__put_quoted(buf, record->uid);
+        lease__put_key(buf, "resourceVersion");
+        lease__put_quoted(buf, record->resource_version);
+        if (kept != NULL) lease__put_bytes(buf, kept, object->kept_metadata);
+        if (record->mine_only) lease__put(buf, ",\"managedFields\":[]");
+    } else if (object->labels != NULL) {
+        lease__put_labels(buf, object->labels, NULL, LEASE__JSON_NONE);
+    }
+    lease__put(buf, "}");
+    lease__put_spec(buf, record);
+    if (update && kept != NULL) lease__put_bytes(buf, kept + object->kept_metadata, object->kept_spec);
+    lease__put(buf, "}");
+    if (update && kept != NULL) {
+        lease__put_bytes(buf, kept + object->kept_metadata + object->kept_spec, object->kept_top);
+    }
+    lease__put(buf, "}");
+}
+
+/* -- Reading a Lease ---------------------------------------------------------------------------- */
+
+static lease_status lease__bad_member(lease_error *error, const char *what) {
+    return lease__fail(error, LEASE_JSON, LEASE_STAGE_ANSWER, lease_status_text(LEASE_JSON), ": ",
+                       what, LEASE__END);
+}
+
+/* A foreign holder may be longer than ours can be: it is cut, visibly, and so never equals ours. */
+static bool lease__read_holder(const lease__json *json, int token, lease_record *out) {
+    const size_t capacity = sizeof out->holder_identity;
+    if (lease__json_is_null(json, token)) return true;
+    if (!lease__json_is(json, token, JSMN_STRING)) return false;
+    lease__buf buf = lease__buf_make(out->holder_identity, capacity);
+    lease__json_decode(json, token, &buf);
+    if (buf.length <= LEASE_MAX_IDENTITY) return true;
+    size_t end = capacity - 4;
+    while (end > 0 && ((unsigned char)out->holder_identity[end] & 0xC0) == 0x80) end--;
+    memcpy(out->holder_identity + end, "...", 4);
+    return true;
+}
+
+/* Times of others decide nothing, so what cannot be read counts as absent. */
+static int64_t lease__read_time(const lease__json *json, int token) {
+    char text[64];
+    int64_t us = 0;
+    if (!lease__json_string(json, token, text, sizeof text) || text[0] == '\0') return 0;
+    return lease__time_parse(text, &us) ? us : 0;
+}
+
+static lease_status lease__read_spec(lease__json *json, lease_record *out, lease_error *error) {
+    char strategy[2];
+    const int spec = lease__json_get(json, 0, "spec");
+    if (!lease__json_is_null(json, spec) && !lease__json_is(json, spec, JSMN_OBJECT)) {
+        return lease__bad_member(error, "spec is not an object");
+    }
+    const int duration = lease__json_get(json, spec, "leaseDurationSeconds");
+    if (!lease__read_holder(json, lease__json_get(json, spec, "holderIdentity"), out)) {
+        return lease__bad_member(error, "spec.holderIdentity is not a string");
+    }
+    if (!lease__json_int32(json, duration, &out->lease_duration_s) ||
+        (!lease__json_is_null(json, duration) && out->lease_duration_s <= 0)) {
+        return lease__bad_member(error, "spec.leaseDurationSeconds is not a positive int32");
+    }
+    if (!lease__json_int32(json, lease__json_get(json, spec, "leaseTransitions"),
+                           &out->lease_transitions) ||
+        out->lease_transitions < 0) {
+        return lease__bad_member(error, "spec.leaseTransitions is not a non-negative int32");
+    }
+    out->acquire_time_us = lease__read_time(json, lease__json_get(json, spec, "acquireTime"));
+    out->renew_time_us = lease__read_time(json, lease__json_get(json, spec, "renewTime"));
+    const int token = lease__json_get(json, spec, "strategy");
+    out->coordinated = !lease__json_string(json, token, strategy, sizeof strategy) ||
+                       strategy[0] != '\0';
+    return LEASE_OK;
+}
+
+/* manager is the field manager under which the server books our writes. */
+static bool lease__is_mine_only(lease__json *json, int metadata, const char *manager) {
+    const int entries = lease__json_get(json, metadata, "managedFields");
+    if (!lease__json_is(json, entries, JSMN_ARRAY)) return true;
+    const int end = lease__json_after(json, entries);
+    for (int at = entries + 1; at < end; at = lease__json_after(json, at)) {
+        if (!lease__json_equals(json, lease__json_get(json, at, "manager"), manager)) return false;
+    }
+    return true;
+}
+
+static lease_status lease__wrong_object(lease_error *error, const char *what) {
+    return lease__fail(error, LEASE_WRONG_OBJECT, LEASE_STAGE_ANSWER,
+                       lease_status_text(LEASE_WRONG_OBJECT), ": ", what, LEASE__END);
+}
+
+/* Is it a Lease, the one that we asked for, with what a compare-and-swap needs? */
+static lease_status lease__read_metadata(lease__json *json, const lease__object *object,
+                                         const char *manager, lease_record *out,
+                                         lease_error *error) {
+    const int metadata = lease__json_get(json, 0, "metadata");
+    if (!lease__json_equals(json, lease__json_get(json, 0, "kind"), "Lease")) {
+        return lease__wrong_object(error, "kind is not Lease");
+    }
+    if (!lease__json_equals(json, lease__json_get(json, 0, "apiVersion"),
+                            "coordination.k8s.io/v1")) {
+        return lease__wrong_object(error, "apiVersion is not coordination.k8s.io/v1");
+    }
+    if (!lease__json_equals(json, lease__json_get(json, metadata, "name"), object->name)) {
+        return lease__wrong_object(error, "metadata.name is not the one asked for");
+    }
+    if (!lease__json_equals(json, lease__json_get(json, metadata, "namespace"), object->ns)) {
+        return lease__wrong_object(error, "metadata.namespace is not the one asked for");
+    }
+    if (!lease__json_string(json, lease__json_get(json, metadata, "uid"), out->uid,
+                            sizeof out->uid) ||
+        out->uid[0] == '\0') {
+        return lease__bad_member(error, "metadata.uid is missing or too long");
+    }
+    if (!lease__json_string(json, lease__json_get(json, metadata, "resourceVersion"),
+                            out->resource_version, sizeof out->resource_version) ||
+        out->resource_version[0] == '\0') {
+        return lease__bad_member(error, "metadata.resourceVersion is missing or too long");
+    }
+    out->mine_only = lease__is_mine_only(json, metadata, manager);
+    return LEASE_OK;
+}
+
+static lease_status lease__read_lease(lease__json *json, const lease__object *object,
+                                      const char *manager, lease_record *out, lease_error *error) {
+    memset(out, 0, sizeof *out);
+    lease_status status = lease__read_metadata(json, object, manager, out, error);
+    if (status == LEASE_OK) status = lease__read_spec(json, out, error);
+    if (status == LEASE_OK && json->duplicate) {
+        status = lease__bad_member(error, "a key stands twice in one object");
+    }
+    return status;
+}
+
+/* -- The connection ----------------------------------------------------------------------------- */
+
+/* One connection and the exchange on it: a request is sent, its answer read, and nothing else. */
+typedef struct lease__link {
+    void *connection; /* NULL = none */
+    bool busy;
+    bool reused; /* it has carried an exchange before: the server may have closed it meanwhile */
+    bool resent;
+    bool touched; /* bytes of this request were handed over: the server may act on it */
+    int32_t want;
+    size_t out_length;
+    size_t out_sent;
+    lease__http http;
+    char out[LEASE_MAX_REQUEST];
+    char body[LEASE_MAX_BODY + 1];
+} lease__link;
+
+typedef struct lease__kube {
+    lease__credentials credentials;
+    lease_transport transport;
+    char user_agent[LEASE_MAX_USER_AGENT + 1];
+    char manager[LEASE_MAX_USER_AGENT + 1];
+    jsmntok_t tokens[LEASE_MAX_JSON_TOKENS];
+    char scratch[LEASE_MAX_REQUEST];
+    lease__link link;
+    /* The request under way. */
+    lease__object *object;
+    lease_action action;
+    lease_record write;
+    bool authorized_again; /* the token was read again after a 401 */
+    uint64_t reconnects;
+} lease__kube;
+
+static void lease__link_close(lease__kube *kube) {
+    lease__link *link = &kube->link;
+    if (link->connection != NULL) kube->transport.close(link->connection);
+    link->connection = NULL;
+    link->reused = false;
+}
+
+static void lease__link_rewind(lease__link *link) {
+    link->out_sent = 0;
+    link->want = LEASE_IO_WANT_WRITE;
+    lease__http_init(&link->http, link->body);
+}
+
+static lease_status lease__link_open(lease__kube *kube, lease_error *error) {
+    lease__link *link = &kube->link;
+    if (link->connection != NULL) return LEASE_OK;
+    kube->reconnects++;
+    return kube->transport.open(kube->transport.context, kube->credentials.host,
+                                kube->credentials.port, &link->connection, error);
+}
+
+static lease_status lease__link_closed(lease_error *error) {
+    return lease__fail(error, LEASE_CLOSED, LEASE_STAGE_EXCHANGE, lease_status_text(LEASE_CLOSED),
+                       LEASE__END);
+}
+
+/* The way an io result leads: true = wait, else *status says what became of the exchange. A kept
+ * connection that ends before a byte of the answer is the server's idle limit: once, the request goes
+ * out again on a new one. The copy cannot harm, for it carries uid and version. */
+static bool lease__link_broke(lease__kube *kube, int32_t result, lease_status *status,
+                              lease_error *error) {
+    lease__link *link = &kube->link;
+    if (result == LEASE_IO_WANT_READ || result == LEASE_IO_WANT_WRITE) {
+        link->want = result;
+        return true;
+    }
+    *status = result == LEASE_IO_FAILED && error->status != LEASE_OK ? error->status
+                                                                     : lease__link_closed(error);
+    const bool stale = link->reused && !link->resent && link->http.raw_bytes == 0;
+    lease__link_close(kube);
+    if (!stale || *status != LEASE_CLOSED) return false;
+    link->resent = true;
+    lease__link_rewind(link);
+    *status = lease__link_open(kube, error);
+    return *status == LEASE_OK;
+}
+
+/* Goes on as far as it can without waiting. True when the exchange has ended with *status; LEASE_OK
+ * means that a complete answer stands in link.http. */
+static bool lease__link_turn(lease__kube *kube, lease_status *status, lease_error *error) {
+    lease__link *link = &kube->link;
+    char bytes[4096];
+    memset(error, 0, sizeof *error);
+    while (link->out_sent < link->out_length) {
+        const int32_t sent =
+            kube->transport.send(link->connection, link->out + link->out_sent,
+                                 link->out_length - link->out_sent, error);
+        if (sent <= 0) return !lease__link_broke(kube, sent, status, error);
+        link->touched = true;
+        link->out_sent += (size_t)sent;
+        link->want = LEASE_IO_WANT_READ;
+        if (link->out_sent == link->out_length) return false; /* no answer can be here yet */
+    }
+    while (!link->http.complete) {
+        const int32_t got = kube->transport.recv(link->connection, bytes, sizeof bytes, error);
+        if (got <= 0) return !lease__link_broke(kube, got, status, error);
+        *status = lease__http_feed(&link->http, bytes, (size_t)got, error);
+        if (*status != LEASE_OK) {
+            lease__link_close(kube);
+            return true;
+        }
+    }
+    link->reused = true;
+    if (!link->http.keep_alive) lease__link_close(kube);
+    *status = LEASE_OK;
+    return true;
+}
+
+/* On an idle connection only its end may come. Bytes would be taken for the answer to the next request. */
+static void lease__link_idle(lease__kube *kube) {
+    lease__link *link = &kube->link;
+    lease_error error;
+    char byte;
+    const int32_t got = kube->transport.recv(link->connection, &byte, 1, &error);
+    if (got != LEASE_IO_WANT_READ && got != LEASE_IO_WANT_WRITE) lease__link_close(kube);
+}
+
+/* -- Requests ----------------------------------------------------------------------------------- */
+
+static void lease__put_header(lease__buf *buf, const char *name, const char *value) {
+    lease__put(buf, name);
+    lease__put(buf, ": ");
+    lease__put(buf, value);
+    lease__put(buf, "\r\n");
+}
+
+static void lease__put_request(lease__buf *buf, const lease__kube *kube, const char *method,
+                               bool with_name, const char *body, size_t body_length) {
+    lease__put(buf, method);
+    lease__put(buf, " ");
+    lease__put(buf, kube->credentials.prefix);
+    lease__put(buf, "/apis/coordination.k8s.io/v1/namespaces/");
+    lease__put(buf, kube->object->ns);
+    lease__put(buf, with_name ? "/leases/" : "/leases");
+    lease__put(buf, with_name ? kube->object->name : "");
+    lease__put(buf, " HTTP/1.1\r\n");
+    lease__put_header(buf, "Host", kube->credentials.host_header);
+    lease__put_header(buf, "User-Agent", kube->user_agent);
+    lease__put_header(buf, "Accept", "application/json");
+    if (kube->transport.verified_peer && kube->credentials.token[0] != '\0') {
+        lease__put(buf, "Authorization: Bearer ");
+        lease__put(buf, kube->credentials.token);
+        lease__put(buf, "\r\n");
+    }
+    if (body != NULL) {
+        lease__put(buf, "Content-Type: application/json\r\nContent-Length: ");
+        lease__put_u64(buf, body_length);
+        lease__put(buf, "\r\n");
+    }
+    lease__put(buf, "\r\n");
+    if (body != NULL) lease__put_bytes(buf, body, body_length);
+}
+
+static lease_status lease__kube_compose(lease__kube *kube, lease_error *error) {
+    lease__link *link = &kube->link;
+    lease__buf body = lease__buf_make(kube->scratch, sizeof kube->scratch);
+    lease__buf out = lease__buf_make(link->out, sizeof link->out);
+    if (kube->action == LEASE_ACTION_READ) {
+        lease__put_request(&out, kube, "GET", true, NULL, 0);
+    } else {
+        const bool update = kube->action == LEASE_ACTION_UPDATE;
+        lease__put_lease(&body, kube->object, &kube->write, update);
+        lease__put_request(&out, kube, update ? "PUT" : "POST", update, body.data, body.length);
+    }
+    link->out_length = out.length;
+    if (!lease__buf_full(&body) && !lease__buf_full(&out)) return LEASE_OK;
+    return lease__fail(error, LEASE_TOO_LARGE, LEASE_STAGE_EXCHANGE, "our request is too large",
+                       LEASE__END);
+}
+
+static void lease__kube_end(lease__kube *kube) {
+    lease__link *link = &kube->link;
+    lease__wipe(link->out, link->out_length); /* it holds the token */
+    link->out_length = 0;
+    link->busy = false;
+    kube->object = NULL;
+}
+
+/* Begins an exchange. object must live until it has ended; one at a time. */
+static lease_status lease__kube_begin(lease__kube *kube, lease__object *object, lease_action action,
+                                      const lease_record *write, lease__boot now,
+                                      lease_error *error) {
+    lease__link *link = &kube->link;
+    LEASE_ASSERT(!link->busy);
+    kube->object = object;
+    kube->action = action;
+    kube->write = *write;
+    kube->authorized_again = false;
+    if (lease__token_is_old(&kube->credentials, now)) {
+        lease__token_read(&kube->credentials, now, NULL, NULL);
+    }
+    lease_status status = lease__kube_compose(kube, error);
+    link->touched = link->resent = false;
+    lease__link_rewind(link);
+    if (status == LEASE_OK) status = lease__link_open(kube, error);
+    link->busy = status == LEASE_OK;
+    if (status != LEASE_OK) lease__kube_end(kube);
+    return status;
+}
+
+/* Ends the exchange without an answer: the connection is of no use any more. */
+static void lease__kube_cancel(lease__kube *kube) {
+    lease__link_close(kube);
+    lease__kube_end(kube);
+}
+
+/* -- Answers ------------------------------------------------------------------------------------ */
+
+static const char *lease__kube_verb(lease_action action) {
+    switch (action) {
+    case LEASE_ACTION_UPDATE: return "update";
+    case LEASE_ACTION_CREATE: return "create";
+    case LEASE_ACTION_READ:
+    case LEASE_ACTION_NONE: break;
+    }
+    return "get";
+}
+
+/* What the Status object of a refusal says, as far as the answer has one. */
+typedef struct lease__refusal {
+    char reason[32];
+    char kind[32]; /* details.kind: "namespaces" or "leases" */
+    char message[192];
+    bool is_status;
+} lease__refusal;
+
+static void lease__read_refusal(lease__kube *kube, lease__refusal *refusal) {
+    const lease__http *http = &kube->link.http;
+    lease__json json;
+    char message[1024];
+    lease__buf shown = lease__buf_make(refusal->message, sizeof refusal->message);
+    refusal->reason[0] = refusal->kind[0] = '\0';
+    refusal->is_status = lease__json_parse(&json, kube->tokens, http->body, http->body_length);
+    if (!refusal->is_status) {
+        lease__put_shown(&shown, http->body, http->body_length, 120);
+        return;
+    }
+    const int details = lease__json_get(&json, 0, "details");
+    lease__json_string(&json, lease__json_get(&json, 0, "reason"), refusal->reason,
+                       sizeof refusal->reason);
+    lease__json_string(&json, lease__json_get(&json, details, "kind"), refusal->kind,
+                       sizeof refusal->kind);
+    lease__json_string(&json, lease__json_get(&json, 0, "message"), message, sizeof message);
+    lease__put_shown(&shown, message, strlen(message), 150);
+}
+
+/* HTTP code first, reason second: some of the server's own filters answer without a Status. */
+static lease_status lease__kube_refusal_status(const lease__kube *kube, int32_t code,
+                                               const lease__refusal *refusal) {
+    const bool create = kube->action == LEASE_ACTION_CREATE;
+    const bool exists = lease__same(refusal->reason, "AlreadyExists");
+    if (code >= 300 && code <= 399) return LEASE_REDIRECT;
+    if (code >= 500) return LEASE_SERVER_ERROR;
+    switch (code) {
+    case 401: return LEASE_UNAUTHORIZED;
+    case 403: return LEASE_FORBIDDEN;
+    case 404:
+        if (lease__same(refusal->kind, "namespaces")) return LEASE_NO_NAMESPACE;
+        return lease__same(refusal->kind, "leases") ? LEASE_NOT_FOUND : LEASE_UNEXPECTED;
+    case 409:
+        if (refusal->reason[0] == '\0') return create ? LEASE_ALREADY_EXISTS : LEASE_CONFLICT;
+        return exists ? LEASE_ALREADY_EXISTS : LEASE_CONFLICT;
+    case 400:
+    case 405:
+    case 413:
+    case 415:
+    case 422: return LEASE_INVALID;
+    case 429: return LEASE_THROTTLED;
+    default: return LEASE_UNEXPECTED;
+    }
+}
+
+static lease_status lease__kube_refused(lease__kube *kube, lease_error *error) {
+    lease__refusal refusal;
+    const int32_t code = kube->link.http.code;
+    char digits[12];
+    lease__buf buf = lease__buf_make(digits, sizeof digits);
+    lease__put_i64(&buf, code);
+    lease__read_refusal(kube, &refusal);
+    const lease_status status = lease__kube_refusal_status(kube, code, &refusal);
+    if (status == LEASE_FORBIDDEN) {
+        lease__fail(error, status, LEASE_STAGE_ANSWER, "403: the Role must allow verb ",
+                    lease__kube_verb(kube->action), " on leases.coordination.k8s.io in namespace ",
+                    kube->object->ns, ": ", refusal.message, LEASE__END);
+    } else {
+        lease__fail(error, status, LEASE_STAGE_ANSWER, digits, " to ",
+                    lease__kube_verb(kube->action), " of ", kube->object->ns, "/",
+                    kube->object->name, ": ", refusal.message, LEASE__END);
+    }
+    error->http_status = code;
+    return status;
+}
+
+/* The complete answer in link.http. */
+static lease_status lease__kube_answer(lease__kube *kube, lease_record *record,
+                                       lease_error *error) {
+    const lease__http *http = &kube->link.http;
+    const bool create = kube->action == LEASE_ACTION_CREATE;
+    lease__json json;
+    if (http->code < 200 || http->code > 299) return lease__kube_refused(kube, error);
+    if (http->code != (create ? 201 : 200)) {
+        return lease__fail(error, LEASE_UNEXPECTED, LEASE_STAGE_ANSWER,
+                           http->code == 201 ? "201: an update has created the Lease"
+                                             : "a success of the wrong kind",
+                           LEASE__END);
+    }
+    if (!lease__json_parse(&json, kube->tokens, http->body, http->body_length)) {
+        return lease__bad_member(error, "malformed, or over our limits of depth and size");
+    }
+    const lease_status status =
+        lease__read_lease(&json, kube->object, kube->manager, record, error);
+    if (status != LEASE_OK) return status;
+    return lease__object_keep(kube->object, &json, kube->scratch, sizeof kube->scratch, error);
+}
+
+/* A token that was rotated is read again after a 401, and the request repeated once. */
+static bool lease__kube_authorize_again(lease__kube *kube, lease__boot now, lease_error *error) {
+    bool changed = false;
+    if (kube->link.http.code != 401 || kube->authorized_again) return false;
+    kube->authorized_again = true;
+    lease__token_read(&kube->credentials, now, &changed, NULL);
+    if (!changed || lease__kube_compose(kube, error) != LEASE_OK) return false;
+    lease__link_rewind(&kube->link);
+    return lease__link_open(kube, error) == LEASE_OK;
+}
+
+/* May the server have applied the write, although this is not its acknowledgement? */
+static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status status) {
+    const int32_t code = kube->link.http.code;
+    if (kube->action == LEASE_ACTION_READ || status == LEASE_OK || !kube->link.touched) return false;
+    return code < 300 || code >= 500;
+}
+
+/* Goes on. True when the exchange has ended: with LEASE_OK and *record, or with *status and *error. */
+static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *status,
+                             bool *maybe_applied, lease_record *record, lease_error *error) {
+    if (!lease__link_turn(kube, status, error)) return false;
+    if (*status == LEASE_OK) {
+        if (lease__kube_authorize_again(kube, now, error)) return false;
+        *status = lease__kube_answer(kube, record, error);
+    }
+    *maybe_applied = lease__kube_maybe_applied(kube, *status);
+    lease__kube_end(kube);
+    return true;
 }
 
 #ifdef __cplusplus

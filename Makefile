@@ -4,6 +4,8 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUILD ?= build
 B := $(BUILD)
+# V=1 shows the commands.
+Q := $(if $(V),,@)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
     -Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2
@@ -30,7 +32,7 @@ DEVAPI_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/devapi/*.c))
 EXAMPLES := $(call programs,examples,*.c)
 UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
-SIM := $(call programs,tests/sim,test_*.c)
+SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 TOOLS := $(if $(LEASE_O),$(B)/lease) $(if $(DEVAPI_O),$(B)/devapi) \
     $(patsubst tests/e2e/beat.c,$(B)/beat,$(wildcard tests/e2e/beat.c))
 # The end-to-end scripts find the programs by these.
@@ -59,8 +61,8 @@ unit: $(UNIT) ## section by section, the implementation included
 	@tools/suite $(UNIT)
 io: $(IO) ## scripted transports and servers
 	@tools/suite $(IO)
-sim: $(SIM) ## electors against a modelled server in virtual time
-	@tools/suite $(SIM)
+sim: $(B)/test_sim ## electors against a modelled server in virtual time
+	@tools/suite '$(B)/test_sim $(SIM_ARGS)' $(wildcard tests/sim/mutants)
 e2e: $(TOOLS) ## the tool against the development API server over TLS
 	@tools/suite tests/e2e/run
 compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbols
@@ -94,8 +96,8 @@ clean: ## remove build/
 	rm -rf build
 
 define link
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
+	@mkdir -p $(@D) && echo '  link $@'
+	$(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 endef
 $(B)/lease: $(LEASE_O) $(LLHTTP_O)
 	$(link)
@@ -112,14 +114,14 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(LLHTTP_O)
 	$(link)
 $(B)/io/%: $(B)/tests/io/%.o $(LLHTTP_O)
 	$(link)
-$(B)/sim/%: $(B)/tests/sim/%.o $(LLHTTP_O)
+$(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)
 $(B)/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	$(CC) $(OURS) -c -o $@ $<
+	@mkdir -p $(@D) && echo '  cc   $<'
+	$(Q)$(CC) $(OURS) -c -o $@ $<
 $(B)/llhttp/%.o: /usr/share/llhttp/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp -c -o $@ $<
+	@mkdir -p $(@D) && echo '  cc   $<'
+	$(Q)$(CC) $(CFLAGS) -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp -c -o $@ $<
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:

@@ -70,7 +70,7 @@ compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbol
 static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6
 	@tools/setup static
 	@tools/static
-bench: $(TOOLS) static ## measures beside their budgets
+bench: $(TOOLS) $(B)/bench/renew $(B)/bench/questions static ## measures beside their budgets
 	@tests/bench/bench.sh
 check: ## style and layering, as far as a machine can tell
 	@tools/check
@@ -113,6 +113,8 @@ $(B)/examples/%: $(B)/examples/%.o $(LLHTTP_O)
 $(B)/unit/%: $(B)/tests/unit/%.o $(LLHTTP_O)
 	$(link)
 $(B)/io/%: $(B)/tests/io/%.o $(LLHTTP_O)
+	$(link)
+$(B)/bench/%: $(B)/tests/bench/%.o $(LLHTTP_O)
 	$(link)
 $(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)

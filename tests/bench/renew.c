@@ -1,5 +1,5 @@
-/* renew DIR NAME COUNT: renews the Lease NAME COUNT times against the server that DIR describes, over
- * real TLS, then prints its memory in kB: `RSS DIRTY`.
+/* renew DIR NAME COUNT: renews the Lease NAME COUNT times against the server that DIR describes,
+ * over real TLS, then prints its memory in kB: `RSS DIRTY`.
  * Its clock jumps ahead by a retry period after each answer, so that a thousand renewals take as
  * long as their work takes: the difference of two counts is what renewals cost. */
 #define LEASE_IMPLEMENTATION

@@ -212,6 +212,7 @@ typedef enum lease_reason {
 #define LEASE_CORE_FOREIGN_WRITE 0x080u /* somebody else wrote the Lease while we held it */
 #define LEASE_CORE_SLOW_PATH 0x100u     /* a renewal had to read first (client-go's counter) */
 #define LEASE_CORE_READ_BACK 0x200u     /* an unanswered write of ours turned out to be applied */
+#define LEASE_CORE_ALTERED 0x400u       /* the server stored another record than we wrote */
 
 typedef struct lease_core_output {
     lease_action action;
@@ -762,10 +763,7 @@ static bool lease__starts_with(const char *text, const char *prefix) {
 }
 
 /* Wipes what held a secret; a plain memset of memory about to die may be dropped. */
-static void lease__wipe(void *bytes, size_t count) {
-    volatile unsigned char *p = (volatile unsigned char *)bytes;
-    while (count-- > 0) *p++ = 0;
-}
+static void lease__wipe(void *bytes, size_t count) { explicit_bzero(bytes, count); }
 
 /* A bounded copy for messages: what comes from the server or a file may hold terminal escapes. */
 static void lease__put_shown(lease__buf *buf, const char *text, size_t count, size_t limit) {
@@ -890,6 +888,19 @@ static bool lease__random_bytes(void *bytes, size_t count) {
     return true;
 }
 
+/* A random UUID, version 4. */
+static void lease__put_uuid(lease__buf *buf, const unsigned char random[16]) {
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 0; i < 16; i++) {
+        unsigned char byte = random[i];
+        if (i == 6) byte = (unsigned char)((byte & 0x0F) | 0x40);
+        if (i == 8) byte = (unsigned char)((byte & 0x3F) | 0x80);
+        if (i == 4 || i == 6 || i == 8 || i == 10) lease__put(buf, "-");
+        lease__put_bytes(buf, hex + (byte >> 4), 1);
+        lease__put_bytes(buf, hex + (byte & 15), 1);
+    }
+}
+
 static int64_t lease__min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t lease__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -901,7 +912,7 @@ static int64_t lease__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
  * the writer fills the other one and then counts up. A reader retries only when the writer has moved
  * on meanwhile, so even a signal handler that interrupts the writer gets an answer at once.
  * Words of the machine's size are atomic everywhere, also on 32-bit targets. */
-#define LEASE__LATCH_WORDS 128
+#define LEASE__LATCH_WORDS (512 / sizeof(size_t))
 typedef struct lease__latch {
     size_t version;
     size_t copies[2][LEASE__LATCH_WORDS];
@@ -909,8 +920,9 @@ typedef struct lease__latch {
 
 static void lease__latch_write(lease__latch *latch, const void *bytes, size_t count) {
     const size_t next = latch->version + 1;
-    size_t words[LEASE__LATCH_WORDS] = {0};
+    size_t words[LEASE__LATCH_WORDS];
     LEASE_ASSERT(count <= sizeof words);
+    memset(words, 0, sizeof words);
     memcpy(words, bytes, count);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* version before the first word of the other copy */
     for (size_t i = 0; i * sizeof(size_t) < count; i++) {
@@ -1524,6 +1536,7 @@ static void lease__core_altered(lease_core *core, lease_core_output *out,
                                 const lease_core_input *in) {
     lease_core_input failure = *in;
     failure.status = LEASE_ALTERED;
+    out->events |= LEASE_CORE_ALTERED;
     lease__core_lose(core, out, LEASE_REASON_ALTERED);
     lease__core_see(core, in->record, false);
     lease__core_report_holder(core, out);
@@ -4192,10 +4205,7 @@ static lease_status lease__kube_compose(lease__kube *kube, lease_error *error) {
 }
 
 static void lease__kube_end(lease__kube *kube) {
-    lease__link *link = &kube->link;
-    lease__wipe(link->out, link->out_length); /* it holds the token */
-    link->out_length = 0;
-    link->busy = false;
+    kube->link.busy = false;
     kube->object = NULL;
 }
 
@@ -4365,6 +4375,433 @@ static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *s
     *maybe_applied = lease__kube_maybe_applied(kube, *status);
     lease__kube_end(kube);
     return true;
+}
+
+/* =================================================================================================
+ * >>backend -- locks other than a Kubernetes Lease: files of one host, and memory
+ * =================================================================================================
+ * May use: >>kube, for the same JSON, and what is below. A file is replaced by rename under a lock that
+ * the kernel drops with its owner, so a kill at any instant leaves the old record or the new one. */
+
+typedef struct lease__file_lock {
+    lease__object object; /* the address, for reading and writing the record */
+    char path[LEASE_MAX_PATH + 1];
+    char lock_path[LEASE_MAX_PATH + 1];
+    char new_path[LEASE_MAX_PATH + 1];
+    int fd;
+} lease__file_lock;
+
+static lease_status lease__backend_fail(lease_error *error, lease_status status, const char *ns,
+                                        const char *name) {
+    return lease__fail(error, status, LEASE_STAGE_BACKEND, ns, "/", name, ": ",
+                       lease_status_text(status), LEASE__END);
+}
+
+static bool lease__file_path(char *out, const char *directory, const lease__object *object,
+                             const char *suffix) {
+    lease__buf buf = lease__buf_make(out, LEASE_MAX_PATH + 1);
+    lease__put(&buf, directory);
+    lease__put(&buf, "/");
+    lease__put(&buf, object->ns);
+    lease__put(&buf, "."); /* a namespace has no dot: the pair stays unambiguous */
+    lease__put(&buf, object->name);
+    lease__put(&buf, suffix);
+    return !lease__buf_full(&buf);
+}
+
+static lease_status lease__file_address(lease__file_lock *lock, void *context, const char *ns,
+                                        const char *name, lease_error *error) {
+    const char *directory = (const char *)context;
+    memset(lock, 0, sizeof *lock);
+    lock->fd = -1;
+    if (lease__copy(lock->object.ns, sizeof lock->object.ns, ns) &&
+        lease__copy(lock->object.name, sizeof lock->object.name, name) &&
+        lease__file_path(lock->path, directory, &lock->object, ".lease") &&
+        lease__file_path(lock->lock_path, directory, &lock->object, ".lock") &&
+        lease__file_path(lock->new_path, directory, &lock->object, ".new")) {
+        return LEASE_OK;
+    }
+    return lease__backend_fail(error, LEASE_LIMIT, ns, name);
+}
+
+/* Waits for the lock in small steps, because flock knows no time limit. */
+static lease_status lease__file_acquire(lease__file_lock *lock, int32_t timeout_ms,
+                                        lease_error *error) {
+    const int64_t end = lease__boot_now().ms + timeout_ms;
+    const struct timespec step = {0, 1000000};
+    lock->fd = open(lock->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->fd < 0) {
+        return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_BACKEND, "cannot open ",
+                                 lock->lock_path);
+    }
+    while (flock(lock->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_BACKEND, "cannot lock ",
+                                     lock->lock_path);
+        }
+        if (lease__boot_now().ms >= end) {
+            return lease__backend_fail(error, LEASE_THROTTLED, lock->object.ns, lock->object.name);
+        }
+        nanosleep(&step, NULL);
+    }
+    return LEASE_OK;
+}
+
+static void lease__file_drop(lease__file_lock *lock) {
+    if (lock->fd >= 0) close(lock->fd);
+}
+
+static lease_status lease__file_read(lease__file_lock *lock, lease_record *out,
+                                     lease_error *error) {
+    char text[4096];
+    jsmntok_t tokens[LEASE_MAX_JSON_TOKENS];
+    lease__json json;
+    size_t length = 0;
+    if (access(lock->path, F_OK) != 0 && errno == ENOENT) {
+        return lease__backend_fail(error, LEASE_NOT_FOUND, lock->object.ns, lock->object.name);
+    }
+    const lease_status status =
+        lease__read_file(lock->path, text, sizeof text, &length, LEASE_SYSTEM, error);
+    if (status != LEASE_OK) return status;
+    if (!lease__json_parse(&json, tokens, text, length)) {
+        return lease__fail(error, LEASE_JSON, LEASE_STAGE_BACKEND, lock->path, " is not JSON",
+                           LEASE__END);
+    }
+    return lease__read_lease(&json, &lock->object, "", out, error);
+}
+
+static lease_status lease__file_write(lease__file_lock *lock, const lease_record *record,
+                                      lease_error *error) {
+    char text[4096];
+    lease__buf buf = lease__buf_make(text, sizeof text);
+    lease__put_lease(&buf, &lock->object, record, true);
+    lease__put(&buf, "\n");
+    const int fd = open(lock->new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    bool good = fd >= 0 && !lease__buf_full(&buf) &&
+                write(fd, text, buf.length) == (ssize_t)buf.length;
+    if (fd >= 0 && close(fd) != 0) good = false;
+    if (good && rename(lock->new_path, lock->path) == 0) return LEASE_OK;
+    lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_BACKEND, "cannot write ", lock->path);
+    unlink(lock->new_path);
+    return LEASE_SYSTEM;
+}
+
+/* Versions follow the wall clock where it runs ahead, so that they also grow across a deletion. */
+static void lease__next_version(lease_record *record, uint64_t last) {
+    const uint64_t now = (uint64_t)lease__max_i64(lease__wall_now().us, 1);
+    lease__buf buf = lease__buf_make(record->resource_version, sizeof record->resource_version);
+    lease__put_u64(&buf, now > last ? now : last + 1);
+}
+
+static lease_status lease__file_get(void *context, const char *ns, const char *name,
+                                    int32_t timeout_ms, lease_record *out, lease_error *error) {
+    lease__file_lock lock;
+    (void)timeout_ms;
+    const lease_status status = lease__file_address(&lock, context, ns, name, error);
+    return status != LEASE_OK ? status : lease__file_read(&lock, out, error);
+}
+
+static lease_status lease__file_create(void *context, const char *ns, const char *name,
+                                       const lease_record *record, int32_t timeout_ms,
+                                       lease_record *out, lease_error *error) {
+    lease__file_lock lock;
+    lease_record next = *record;
+    unsigned char random[16];
+    lease_status status = lease__file_address(&lock, context, ns, name, error);
+    if (status == LEASE_OK) status = lease__file_acquire(&lock, timeout_ms, error);
+    if (status == LEASE_OK) {
+        status = lease__file_read(&lock, out, error);
+        if (status == LEASE_OK) {
+            status = lease__backend_fail(error, LEASE_ALREADY_EXISTS, ns, name);
+        } else if (status == LEASE_NOT_FOUND) {
+            lease__buf buf = lease__buf_make(next.uid, sizeof next.uid);
+            if (lease__random_bytes(random, sizeof random)) {
+                lease__put_uuid(&buf, random);
+                lease__next_version(&next, 0);
+                status = lease__file_write(&lock, &next, error);
+            } else {
+                status = lease__backend_fail(error, LEASE_NO_RANDOM, ns, name);
+            }
+        }
+    }
+    lease__file_drop(&lock);
+    if (status == LEASE_OK) *out = next;
+    return status;
+}
+
+static bool lease__same_version(const lease_record *a, const lease_record *b) {
+    return lease__same(a->uid, b->uid) && lease__same(a->resource_version, b->resource_version);
+}
+
+static lease_status lease__file_update(void *context, const char *ns, const char *name,
+                                       const lease_record *record, int32_t timeout_ms,
+                                       lease_record *out, lease_error *error) {
+    lease__file_lock lock;
+    lease_record next = *record;
+    lease_status status = lease__file_address(&lock, context, ns, name, error);
+    if (status == LEASE_OK) status = lease__file_acquire(&lock, timeout_ms, error);
+    if (status == LEASE_OK) status = lease__file_read(&lock, out, error);
+    if (status == LEASE_OK && !lease__same_version(out, record)) {
+        status = lease__backend_fail(error, LEASE_CONFLICT, ns, name);
+    }
+    if (status == LEASE_OK) {
+        lease__next_version(&next, lease__parse_u64(record->resource_version));
+        status = lease__file_write(&lock, &next, error);
+    }
+    lease__file_drop(&lock);
+    if (status == LEASE_OK) *out = next;
+    return status;
+}
+
+LEASE_API lease_backend lease_backend_file(const char *directory) {
+    lease_backend backend;
+    backend.context = (void *)(uintptr_t)directory;
+    backend.get = lease__file_get;
+    backend.create = lease__file_create;
+    backend.update = lease__file_update;
+    return backend;
+}
+
+/* The slot of a key, or the first free one; NULL when neither exists. */
+static lease_record *lease__memory_slot(lease_memory *memory, const char *ns, const char *name,
+                                        bool *used) {
+    char key[sizeof memory->slots[0].key];
+    lease__buf buf = lease__buf_make(key, sizeof key);
+    lease__put(&buf, ns);
+    lease__put(&buf, "/");
+    lease__put(&buf, name);
+    for (size_t i = 0; i < LEASE_MEMORY_SLOTS; i++) {
+        *used = memory->slots[i].used;
+        if (*used && !lease__same(memory->slots[i].key, key)) continue;
+        lease__copy(memory->slots[i].key, sizeof key, key);
+        return &memory->slots[i].record;
+    }
+    return NULL;
+}
+
+static lease_status lease__memory_get(void *context, const char *ns, const char *name,
+                                      int32_t timeout_ms, lease_record *out, lease_error *error) {
+    bool used = false;
+    const lease_record *slot = lease__memory_slot((lease_memory *)context, ns, name, &used);
+    (void)timeout_ms;
+    if (slot == NULL || !used) return lease__backend_fail(error, LEASE_NOT_FOUND, ns, name);
+    *out = *slot;
+    return LEASE_OK;
+}
+
+static void lease__memory_store(lease_memory *memory, lease_record *slot,
+                                const lease_record *record, lease_record *out) {
+    *slot = *record;
+    memory->version++;
+    lease__buf buf = lease__buf_make(slot->resource_version, sizeof slot->resource_version);
+    lease__put_u64(&buf, memory->version);
+    *out = *slot;
+}
+
+static lease_status lease__memory_create(void *context, const char *ns, const char *name,
+                                         const lease_record *record, int32_t timeout_ms,
+                                         lease_record *out, lease_error *error) {
+    lease_memory *memory = (lease_memory *)context;
+    bool used = false;
+    lease_record *slot = lease__memory_slot(memory, ns, name, &used);
+    (void)timeout_ms;
+    if (slot == NULL) return lease__backend_fail(error, LEASE_LIMIT, ns, name);
+    if (used) return lease__backend_fail(error, LEASE_ALREADY_EXISTS, ns, name);
+    for (size_t i = 0; i < LEASE_MEMORY_SLOTS; i++) {
+        if (&memory->slots[i].record == slot) memory->slots[i].used = true;
+    }
+    lease_record first = *record;
+    lease__buf buf = lease__buf_make(first.uid, sizeof first.uid);
+    lease__put(&buf, "memory-");
+    lease__put_u64(&buf, memory->version + 1);
+    lease__memory_store(memory, slot, &first, out);
+    return LEASE_OK;
+}
+
+static lease_status lease__memory_update(void *context, const char *ns, const char *name,
+                                         const lease_record *record, int32_t timeout_ms,
+                                         lease_record *out, lease_error *error) {
+    lease_memory *memory = (lease_memory *)context;
+    bool used = false;
+    lease_record *slot = lease__memory_slot(memory, ns, name, &used);
+    (void)timeout_ms;
+    if (slot == NULL || !used) return lease__backend_fail(error, LEASE_NOT_FOUND, ns, name);
+    if (!lease__same_version(slot, record)) {
+        return lease__backend_fail(error, LEASE_CONFLICT, ns, name);
+    }
+    lease__memory_store(memory, slot, record, out);
+    return LEASE_OK;
+}
+
+LEASE_API lease_backend lease_backend_memory(lease_memory *memory) {
+    lease_backend backend;
+    backend.context = memory;
+    backend.get = lease__memory_get;
+    backend.create = lease__memory_create;
+    backend.update = lease__memory_update;
+    return backend;
+}
+
+/* =================================================================================================
+ * >>metrics -- Prometheus text and OpenMetrics
+ * =================================================================================================
+ * May use: >>base. Everything is computed from views at scrape, so that no gauge can stick. One family
+ * after the other, as both formats demand; the leases are walked once for each. */
+
+typedef struct lease__sample {
+    const char *ns;
+    const char *name;
+    bool other_namespace; /* another lease of the client has the same name: see master_status */
+    int64_t now_ms;
+    lease_view view;
+} lease__sample;
+
+typedef struct lease__metrics {
+    lease__buf *buf;
+    lease_metrics_format format;
+    const char *prefix;
+    void *leases;
+    /* The next lease from *cursor on (NULL at first) into *sample; false behind the last one. */
+    bool (*next)(void *leases, const void **cursor, lease__sample *sample);
+} lease__metrics;
+
+static void lease__put_seconds(lease__buf *buf, int64_t ms) {
+    lease__put_i64(buf, ms / 1000);
+    lease__put(buf, ".");
+    lease__put_padded(buf, (uint32_t)(ms % 1000), 3);
+}
+
+/* Counters are called x_total in both formats, but OpenMetrics names their family x. */
+static void lease__put_family(const lease__metrics *m, const char *prefix, const char *name,
+                              bool counter, const char *help) {
+    const bool total = counter && m->format == LEASE_METRICS_TEXT;
+    static const char *const lines[2] = {"# HELP ", "# TYPE "};
+    for (size_t i = 0; i < 2; i++) {
+        lease__put(m->buf, lines[i]);
+        lease__put(m->buf, prefix);
+        lease__put(m->buf, name);
+        lease__put(m->buf, total ? "_total " : " ");
+        lease__put(m->buf, i == 0 ? help : counter ? "counter" : "gauge");
+        lease__put(m->buf, "\n");
+    }
+}
+
+static void lease__put_sample_name(const lease__metrics *m, const char *prefix, const char *name,
+                                   const char *suffix, const lease__sample *sample) {
+    lease__put(m->buf, prefix);
+    lease__put(m->buf, name);
+    lease__put(m->buf, suffix);
+    lease__put(m->buf, "{key=\"");
+    lease__put(m->buf, sample->ns);
+    lease__put(m->buf, "/");
+    lease__put(m->buf, sample->name);
+    lease__put(m->buf, "\"");
+}
+
+/* What one family shows of a lease. */
+typedef enum lease__metric {
+    LEASE__METRIC_HELD,
+    LEASE__METRIC_OPEN,
+    LEASE__METRIC_VALID,
+    LEASE__METRIC_AGE,
+    LEASE__METRIC_TOKEN,
+    LEASE__METRIC_ACQUISITIONS,
+    LEASE__METRIC_LOSSES,
+    LEASE__METRIC_CHANGES,
+    LEASE__METRIC_FOREIGN
+} lease__metric;
+
+static void lease__put_metric(lease__buf *buf, lease__metric metric, const lease__sample *sample) {
+    const lease_view *view = &sample->view;
+    switch (metric) {
+    case LEASE__METRIC_HELD: lease__put_u64(buf, view->is_leader ? 1 : 0); break;
+    case LEASE__METRIC_OPEN: lease__put_u64(buf, view->failing_open ? 1 : 0); break;
+    case LEASE__METRIC_VALID: lease__put_seconds(buf, view->remaining_ms); break;
+    case LEASE__METRIC_AGE:
+        lease__put_seconds(buf, lease__max_i64(0, sample->now_ms - view->last_renewal_ms));
+        break;
+    case LEASE__METRIC_TOKEN: lease__put_u64(buf, view->token); break;
+    case LEASE__METRIC_ACQUISITIONS: lease__put_u64(buf, view->acquisitions); break;
+    case LEASE__METRIC_LOSSES: lease__put_u64(buf, view->losses); break;
+    case LEASE__METRIC_CHANGES: lease__put_u64(buf, view->leader_changes); break;
+    case LEASE__METRIC_FOREIGN: lease__put_u64(buf, view->foreign_writes); break;
+    }
+}
+
+static void lease__metrics_family(const lease__metrics *m, const char *name, bool counter,
+                                  lease__metric metric, const char *help) {
+    lease__sample sample;
+    const void *cursor = NULL;
+    lease__put_family(m, m->prefix, name, counter, help);
+    while (m->next(m->leases, &cursor, &sample)) {
+        if (metric == LEASE__METRIC_AGE && sample.view.last_renewal_ms == 0) continue;
+        lease__put_sample_name(m, m->prefix, name, counter ? "_total" : "", &sample);
+        lease__put(m->buf, "} ");
+        lease__put_metric(m->buf, metric, &sample);
+        lease__put(m->buf, "\n");
+    }
+}
+
+static void lease__metrics_renewals(const lease__metrics *m) {
+    lease__sample sample;
+    const void *cursor = NULL;
+    lease__put_family(m, m->prefix, "_renewals", true, "Renewals by result.");
+    while (m->next(m->leases, &cursor, &sample)) {
+        lease__put_sample_name(m, m->prefix, "_renewals", "_total", &sample);
+        lease__put(m->buf, ",result=\"success\"} ");
+        lease__put_u64(m->buf, sample.view.renewals);
+        lease__put(m->buf, "\n");
+        lease__put_sample_name(m, m->prefix, "_renewals", "_total", &sample);
+        lease__put(m->buf, ",result=\"failure\"} ");
+        lease__put_u64(m->buf, sample.view.renewal_failures);
+        lease__put(m->buf, "\n");
+    }
+}
+
+/* component-base leaderelection/metrics.go: the names that every Kubernetes dashboard queries, labelled
+ * by the lease's name alone. Of two leases that differ in their namespace only the first is shown. */
+static void lease__metrics_client_go(const lease__metrics *m, const char *name, bool counter,
+                                     const char *help) {
+    lease__sample sample;
+    const void *cursor = NULL;
+    lease__put_family(m, "leader_election", name, counter, help);
+    while (m->next(m->leases, &cursor, &sample)) {
+        if (sample.other_namespace) continue;
+        lease__put(m->buf, "leader_election");
+        lease__put(m->buf, name);
+        lease__put(m->buf, counter ? "_total{name=\"" : "{name=\"");
+        lease__put(m->buf, sample.name);
+        lease__put(m->buf, "\"} ");
+        lease__put_u64(m->buf, counter ? sample.view.slow_path : sample.view.is_leader ? 1 : 0);
+        lease__put(m->buf, "\n");
+    }
+}
+
+static void lease__metrics_write(const lease__metrics *m) {
+    lease__metrics_family(m, "_is_held", false, LEASE__METRIC_HELD,
+                          "Whether this process is strictly the leader.");
+    lease__metrics_family(m, "_failing_open", false, LEASE__METRIC_OPEN,
+                          "Whether the time range is kept open because the API is silent.");
+    lease__metrics_family(m, "_valid_seconds", false, LEASE__METRIC_VALID,
+                          "Strict leadership left without a further renewal.");
+    lease__metrics_family(m, "_last_renewal_age_seconds", false, LEASE__METRIC_AGE,
+                          "Time since the last acknowledged write was sent.");
+    lease__metrics_family(m, "_fencing_token", false, LEASE__METRIC_TOKEN,
+                          "Fencing token of this term, 0 when not leader.");
+    lease__metrics_family(m, "_acquisitions", true, LEASE__METRIC_ACQUISITIONS, "Terms begun.");
+    lease__metrics_family(m, "_losses", true, LEASE__METRIC_LOSSES, "Terms ended.");
+    lease__metrics_family(m, "_leader_changes", true, LEASE__METRIC_CHANGES,
+                          "Changes of the holder seen.");
+    lease__metrics_family(m, "_foreign_writes", true, LEASE__METRIC_FOREIGN,
+                          "Writes by others while the Lease was ours.");
+    lease__metrics_renewals(m);
+    lease__metrics_client_go(m, "_master_status", false,
+                             "Whether this process is master of the lease, 0 is backup.");
+    lease__metrics_client_go(m, "_slowpath", true, "Renewals that had to read the Lease first.");
+    lease__put_family(m, m->prefix, "_build_info", false, "Version of lease.h.");
+    lease__put(m->buf, m->prefix);
+    lease__put(m->buf, "_build_info{version=\"" LEASE_VERSION_STRING "\"} 1\n");
+    if (m->format == LEASE_METRICS_OPENMETRICS) lease__put(m->buf, "# EOF\n");
 }
 
 #ifdef __cplusplus

@@ -603,12 +603,14 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -2358,18 +2360,19 @@ static lease_status lease__http_feed(lease__http *http, const char *bytes, size_
  * of its own that nobody waits for: it is polled like a socket, and abandoned when time is up. An IP
  * address, which is what a pod is given, takes none of this. */
 
-typedef struct lease__addresses {
-    struct sockaddr_storage list[LEASE_MAX_ADDRESSES];
-    socklen_t lengths[LEASE_MAX_ADDRESSES];
-    size_t count;
-} lease__addresses;
-
 /* The bytes of an IP address; 0 when text is a name. */
 static size_t lease__ip_bytes(const char *text, unsigned char *bytes) {
     if (inet_pton(AF_INET, text, bytes) == 1) return 4;
     if (inet_pton(AF_INET6, text, bytes) == 1) return 16;
     return 0;
 }
+
+#if LEASE__TLS
+typedef struct lease__addresses {
+    struct sockaddr_storage list[LEASE_MAX_ADDRESSES];
+    socklen_t lengths[LEASE_MAX_ADDRESSES];
+    size_t count;
+} lease__addresses;
 
 static bool lease__addresses_from_ip(lease__addresses *found, const char *host, uint16_t port) {
     struct sockaddr_in v4;
@@ -2606,6 +2609,7 @@ static lease_status lease__net_advance(lease__net *net, int32_t *want, lease_err
                                                  : LEASE_IO_WANT_WRITE;
     return status;
 }
+#endif /* LEASE__TLS */
 
 /* =================================================================================================
  * >>tls -- mbedTLS: trust, client certificate, name check, handshake; the built-in transport
@@ -2648,6 +2652,7 @@ static void lease__trust_free(lease__trust *trust) {
     lease__pem_free(&trust->key);
 }
 
+#if LEASE__TLS
 /* Takes a copy of text as the content. */
 static bool lease__pem_set(lease__pem *pem, const char *text, size_t length) {
     char *copy = (char *)LEASE_CALLOC(1, length + 1);
@@ -2677,7 +2682,6 @@ static lease_status lease__pem_read(const lease__pem *pem, char **text, size_t *
     return result;
 }
 
-#if LEASE__TLS
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
 #define LEASE__MBEDTLS3 1
 #else
@@ -4651,7 +4655,7 @@ LEASE_API lease_backend lease_backend_memory(lease_memory *memory) {
 typedef struct lease__sample {
     const char *ns;
     const char *name;
-    bool other_namespace; /* another lease of the client has the same name: see master_status */
+    bool name_taken; /* an earlier lease has the same name, in another namespace */
     int64_t now_ms;
     lease_view view;
 } lease__sample;
@@ -4766,7 +4770,7 @@ static void lease__metrics_client_go(const lease__metrics *m, const char *name, 
     const void *cursor = NULL;
     lease__put_family(m, "leader_election", name, counter, help);
     while (m->next(m->leases, &cursor, &sample)) {
-        if (sample.other_namespace) continue;
+        if (sample.name_taken) continue;
         lease__put(m->buf, "leader_election");
         lease__put(m->buf, name);
         lease__put(m->buf, counter ? "_total{name=\"" : "{name=\"");
@@ -4804,7 +4808,1266 @@ static void lease__metrics_write(const lease__metrics *m) {
     if (m->format == LEASE_METRICS_OPENMETRICS) lease__put(m->buf, "# EOF\n");
 }
 
+/* =================================================================================================
+ * >>runner -- the client: drives N leases over the connection, calls back, publishes
+ * =================================================================================================
+ * May use: all above. One thread at a time runs the loop and owns everything but what is marked shared.
+ * Others reach it through the mutex (commands, the list of leases) and are answered from the latch of
+ * each lease, without a lock.
+ *
+ * A turn: wait; take commands; move the exchange; step each lease that is due, the one nearest to its
+ * end first. A step may ask for one request, whose answer is the next step's input.
+ *
+ * Fork: one page that the kernel hands to a child empty says whether we are the process that created
+ * the client. A child reads "not leader" there, and no function of ours touches its connection. */
+
+/* What the questions of other threads are answered from. The first two are all that most of them read. */
+typedef struct lease__published {
+    int64_t valid_until_ms;
+    uint64_t token;
+    lease_range_state range;
+    bool observed;
+    bool exists;
+    bool standing_aside;
+    bool observer;
+    bool release_complete;
+    lease_status last_status;
+    int32_t lease_duration_s;
+    int32_t transitions;
+    int64_t acquire_time_us;
+    int64_t renew_time_us;
+    int64_t last_renewal_ms;
+    uint64_t acquisitions;
+    uint64_t losses;
+    uint64_t renewals;
+    uint64_t renewal_failures;
+    uint64_t slow_path;
+    uint64_t foreign_writes;
+    uint64_t leader_changes;
+    char holder[LEASE_MAX_IDENTITY + 3];
+} lease__published;
+
+#define LEASE__COMMAND_RELEASE 1u
+#define LEASE__COMMAND_CONTEND 2u
+#define LEASE__COMMAND_DESTROY 4u
+
+struct lease {
+    lease_client *client;
+    lease *next;
+    lease__object object;
+    lease_core core;
+    void (*on_event)(lease *self, const lease_event *event, void *user);
+    void *user;
+    bool release_on_stop;
+    bool name_taken; /* an earlier lease of the client has the same name, in another namespace */
+    bool key_taken;  /* ... in the same one: two candidates in one process */
+    uint32_t commands; /* shared, under the mutex */
+    bool revoked;      /* shared, atomic: released or destroyed, before the loop gets to it */
+    int64_t wake_ms;
+    bool held_back; /* it was due while no connection was free */
+    uint32_t request_id;
+    int64_t give_up_ms;
+    bool was_open;
+    bool was_coordinated;
+    lease_status complained; /* the last failure reported while not leader */
+    lease__published state;
+    lease__latch latch; /* shared */
+};
+
+struct lease_client {
+    lease_hooks hooks;
+    lease_backend backend;
+    bool has_backend;
+    lease__kube *kube; /* NULL with a backend */
+    int32_t request_timeout_ms;
+    char metrics_prefix[64];
+    void (*log)(lease_log_level level, const char *message, void *log_user);
+    void *log_user;
+    const uint32_t *alive; /* in a page that a child of fork sees empty */
+    pid_t pid;             /* where the kernel knows no such page: compared at each question; else 0 */
+    int wake[2];           /* shared: a pipe that ends the wait */
+    bool stopping;         /* shared, atomic */
+    bool commanded;        /* shared, atomic: some lease has commands, or has come */
+    uint64_t random;
+    lease *leases; /* changed by the loop under the mutex */
+    lease *incoming; /* shared, under the mutex */
+    size_t count;
+    lease *in_flight; /* whose request is on the connection */
+    lease *calling;   /* shared, under the mutex: whose callback runs */
+#if LEASE__THREADS
+    pthread_mutex_t mutex;
+    pthread_cond_t called;
+    pthread_t caller;
+    pthread_t thread;
+    bool has_thread;
+#endif
+};
+
+/* -- Threads and processes ---------------------------------------------------------------------- */
+
+static void lease__lock(lease_client *client) {
+#if LEASE__THREADS
+    pthread_mutex_lock(&client->mutex);
+#else
+    (void)client;
+#endif
+}
+
+static void lease__unlock(lease_client *client) {
+#if LEASE__THREADS
+    pthread_mutex_unlock(&client->mutex);
+#else
+    (void)client;
+#endif
+}
+
+/* Are we the process that created it? */
+static bool lease__is_alive(const lease_client *client) {
+    return *client->alive != 0 && (client->pid == 0 || client->pid == getpid());
+}
+
+static bool lease__make_alive(lease_client *client) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    *(uint32_t *)memory = 1;
+    client->alive = (const uint32_t *)memory;
+#if defined(MADV_WIPEONFORK)
+    if (madvise(memory, page, MADV_WIPEONFORK) == 0) return true;
+#endif
+    client->pid = getpid();
+    return true;
+}
+
+/* Ends the wait of the loop. A full pipe has ended it already. */
+static void lease__wake(lease_client *client) {
+    const int code = errno; /* this may run in a signal handler */
+    const ssize_t written = write(client->wake[1], "", 1);
+    (void)written;
+    errno = code;
+}
+
+static int64_t lease__client_now(const lease_client *client) {
+    return client->hooks.boot_ms(client->hooks.context);
+}
+
+static uint32_t lease__client_random(lease_client *client) {
+    /* splitmix64: jitter needs no secrecy, and a system call for each step would show. */
+    uint64_t z = client->random += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (uint32_t)(z >> 32);
+}
+
+/* -- Telling the host --------------------------------------------------------------------------- */
+
+static void lease__log(lease_client *client, lease_log_level level, const lease *self,
+                       const char *what, const char *detail) {
+    char message[512];
+    if (client->log == NULL) return;
+    lease__buf buf = lease__buf_make(message, sizeof message);
+    if (self != NULL) {
+        lease__put(&buf, self->object.ns);
+        lease__put(&buf, "/");
+        lease__put(&buf, self->object.name);
+        lease__put(&buf, ": ");
+    }
+    lease__put(&buf, what);
+    lease__put(&buf, detail);
+    client->log(level, message, client->log_user);
+}
+
+/* The only place that calls on_event. No lock is held meanwhile, so a callback may use all functions
+ * that allow it; lease_destroy on another thread waits until the callback is over. */
+static void lease__emit(lease *self, lease_event_kind kind, lease_event *event) {
+    lease_client *client = self->client;
+    event->kind = kind;
+    event->at_ms = lease__client_now(client);
+    event->holder = self->state.holder;
+    lease__lock(client);
+    const bool wanted = self->on_event != NULL && (self->commands & LEASE__COMMAND_DESTROY) == 0;
+    if (wanted) client->calling = self;
+#if LEASE__THREADS
+    if (wanted) client->caller = pthread_self();
+#endif
+    lease__unlock(client);
+    if (!wanted) return;
+    self->on_event(self, event, self->user);
+    lease__lock(client);
+    client->calling = NULL;
+#if LEASE__THREADS
+    pthread_cond_broadcast(&client->called);
+#endif
+    lease__unlock(client);
+}
+
+static void lease__tell(lease *self, lease_event_kind kind, const lease_error *error) {
+    lease_event event;
+    memset(&event, 0, sizeof event);
+    event.token = self->core.token;
+    event.error = error;
+    lease__emit(self, kind, &event);
+}
+
+static void lease__complain(lease *self, const lease_error *error) {
+    if (self->complained == error->status) return;
+    self->complained = error->status;
+    lease__log(self->client, LEASE_LOG_WARN, self, "", error->message);
+    lease__tell(self, LEASE_EVENT_ERROR, error);
+}
+
+/* -- Publishing --------------------------------------------------------------------------------- */
+
+static void lease__count_events(lease__published *state, uint32_t events) {
+    if ((events & LEASE_CORE_ACQUIRED) != 0) state->acquisitions++;
+    if ((events & LEASE_CORE_LOST) != 0) state->losses++;
+    if ((events & LEASE_CORE_RENEWED) != 0) state->renewals++;
+    if ((events & LEASE_CORE_RENEW_FAILED) != 0) state->renewal_failures++;
+    if ((events & LEASE_CORE_SLOW_PATH) != 0) state->slow_path++;
+    if ((events & LEASE_CORE_FOREIGN_WRITE) != 0) state->foreign_writes++;
+    if ((events & LEASE_CORE_LEADER_CHANGED) != 0) state->leader_changes++;
+    if ((events & LEASE_CORE_RELEASED) != 0) state->release_complete = true;
+}
+
+/* with_range: Google's Range() must not say yes before the start callback has returned, since that is
+ * where a host drops what it knew from before its term. */
+static void lease__publish(lease *self, bool with_range) {
+    const lease_core *core = &self->core;
+    lease__published *state = &self->state;
+    state->valid_until_ms = core->valid_until_ms;
+    state->token = core->token;
+    state->range = core->range;
+    if (!with_range) state->range.held = false;
+    state->observed = core->answered;
+    state->exists = core->exists;
+    state->standing_aside = core->released;
+    state->observer = core->desc.observe_only;
+    state->acquire_time_us = core->seen.acquire_time_us;
+    state->renew_time_us = core->seen.renew_time_us;
+    state->lease_duration_s = core->seen.lease_duration_s;
+    state->transitions = core->seen.lease_transitions;
+    if (core->range.held) {
+        state->last_renewal_ms = core->range.end_ms - core->desc.lease_duration_ms;
+    }
+    lease__copy(state->holder, sizeof state->holder,
+                core->exists ? core->seen.holder_identity : "");
+    lease__latch_write(&self->latch, state, sizeof *state);
+}
+
+/* -- Events ------------------------------------------------------------------------------------- */
+
+static const char *lease__reason_text(lease_reason reason) {
+    switch (reason) {
+    case LEASE_REASON_NONE: break;
+    case LEASE_REASON_EXPIRED: return "no renewal was acknowledged in time";
+    case LEASE_REASON_TAKEN: return "another holder is in the record";
+    case LEASE_REASON_CLEARED: return "somebody emptied the holder";
+    case LEASE_REASON_DELETED: return "the Lease is gone";
+    case LEASE_REASON_DUPLICATE: return "another process writes under our identity";
+    case LEASE_REASON_ALTERED: return "the server stored another record than we wrote";
+    case LEASE_REASON_CLOCK_JUMP: return "wall time ran ahead of boot time";
+    case LEASE_REASON_COORDINATED: return "spec.strategy appeared";
+    case LEASE_REASON_RELEASED: return "released";
+    }
+    return "";
+}
+
+static void lease__tell_lost(lease *self, const lease_core_output *out, uint64_t token) {
+    lease_event event;
+    memset(&event, 0, sizeof event);
+    event.reason = out->lost_reason;
+    event.stop_by_ms = out->stop_by_ms;
+    event.token = token;
+    lease__log(self->client, LEASE_LOG_INFO, self, "leadership ended: ",
+               lease__reason_text(out->lost_reason));
+    lease__emit(self, LEASE_EVENT_LOST, &event);
+}
+
+static void lease__tell_alarms(lease *self, uint32_t events) {
+    lease_error error;
+    const bool coordinated = self->core.seen.coordinated;
+    if ((events & LEASE_CORE_DUPLICATE) != 0) {
+        lease__log(self->client, LEASE_LOG_ERROR, self, "duplicate identity: ",
+                   self->core.own_identity);
+        lease__tell(self, LEASE_EVENT_DUPLICATE_IDENTITY, NULL);
+    }
+    if ((events & LEASE_CORE_ALTERED) != 0) {
+        lease__fail(&error, LEASE_ALTERED, LEASE_STAGE_ANSWER, lease_status_text(LEASE_ALTERED),
+                    ": look for an admission webhook on leases", LEASE__END);
+        lease__complain(self, &error);
+    }
+    if (coordinated && !self->was_coordinated) {
+        lease__fail(&error, LEASE_COORDINATED, LEASE_STAGE_ANSWER,
+                    lease_status_text(LEASE_COORDINATED), LEASE__END);
+        lease__complain(self, &error);
+    }
+    self->was_coordinated = coordinated;
+}
+
+/* Google's failing open, as events. */
+static void lease__tell_open(lease *self, int64_t now_ms, int64_t wall_us) {
+    lease_time_range range;
+    bool open = false;
+    lease_core_range(&self->core.range, now_ms, wall_us, &range, &open);
+    if (open == self->was_open) return;
+    self->was_open = open;
+    lease__tell(self, open ? LEASE_EVENT_FAIL_OPEN : LEASE_EVENT_FAIL_CLOSED, NULL);
+}
+
+static void lease__tell_failure(lease *self, uint32_t events, const lease_error *error) {
+    if (error == NULL) {
+        if (self->state.last_status == LEASE_OK) self->complained = LEASE_OK;
+        return;
+    }
+    if ((events & LEASE_CORE_RENEW_FAILED) != 0) {
+        lease__log(self->client, LEASE_LOG_WARN, self, "renewal failed: ", error->message);
+        lease__tell(self, LEASE_EVENT_RENEW_FAILED, error);
+    } else if (!lease__core_lost_race(error->status) && !lease__core_leads(&self->core)) {
+        lease__complain(self, error);
+    }
+}
+
+/* What a step brought, in the order in which the host is to hear it. error is of the request that the
+ * step answered; NULL = none. */
+static void lease__tell_events(lease *self, const lease_core_output *out, uint64_t token_before,
+                               const lease_error *error) {
+    const uint32_t events = out->events;
+    if ((events & LEASE_CORE_LOST) != 0) lease__tell_lost(self, out, token_before);
+    if ((events & LEASE_CORE_RELEASED) != 0) lease__tell(self, LEASE_EVENT_RELEASED, NULL);
+    if ((events & LEASE_CORE_LEADER_CHANGED) != 0) {
+        lease__log(self->client, LEASE_LOG_INFO, self, "holder: ", self->state.holder);
+        lease__tell(self, LEASE_EVENT_LEADER_CHANGED, NULL);
+    }
+    if ((events & LEASE_CORE_ACQUIRED) != 0) {
+        lease__log(self->client, LEASE_LOG_INFO, self, "leadership begins", "");
+        lease__tell(self, LEASE_EVENT_ACQUIRED, NULL);
+        lease__publish(self, true);
+    }
+    if ((events & LEASE_CORE_RENEWED) != 0) lease__tell(self, LEASE_EVENT_RENEWED, NULL);
+    lease__tell_failure(self, events, error);
+    lease__tell_alarms(self, events);
+}
+
+/* -- Steps and requests ------------------------------------------------------------------------- */
+
+/* Carries out what the core asks for with a backend of the host: the answer is there at once. */
+static void lease__ask_backend(lease *self, const lease_core_output *out, lease_core_input *answer,
+                               lease_record *record, lease_error *error) {
+    const lease_backend *b = &self->client->backend;
+    const int32_t limit = self->core.desc.request_timeout_ms;
+    const char *ns = self->object.ns;
+    const char *name = self->object.name;
+    memset(record, 0, sizeof *record);
+    switch (out->action) {
+    case LEASE_ACTION_NONE: return;
+    case LEASE_ACTION_READ:
+        answer->status = b->get(b->context, ns, name, limit, record, error);
+        break;
+    case LEASE_ACTION_CREATE:
+        answer->status = b->create(b->context, ns, name, &out->write, limit, record, error);
+        break;
+    case LEASE_ACTION_UPDATE:
+        answer->status = b->update(b->context, ns, name, &out->write, limit, record, error);
+        break;
+    }
+    answer->maybe_applied = answer->status == LEASE_TIMEOUT || answer->status == LEASE_CLOSED ||
+                            answer->status == LEASE_SERVER_ERROR;
+    if (answer->status != LEASE_OK && error->message[0] == '\0') {
+        lease__backend_fail(error, answer->status, ns, name);
+    }
+    error->status = answer->status;
+}
+
+/* Begins the request; true when its answer is there at once, because it cannot be made. */
+static bool lease__ask_server(lease *self, const lease_core_output *out, lease_core_input *answer,
+                              lease_error *error) {
+    lease_client *client = self->client;
+    lease__boot now;
+    now.ms = lease__client_now(client);
+    lease_record write = out->write;
+    write.mine_only = self->core.seen.mine_only;
+    self->request_id = out->request_id;
+    self->give_up_ms = out->give_up_ms;
+    answer->status = lease__kube_begin(client->kube, &self->object, out->action, &write, now, error);
+    if (answer->status != LEASE_OK) return true;
+    client->in_flight = self;
+    return false;
+}
+
+static lease_input_kind lease__done_kind(lease_action action) {
+    return action == LEASE_ACTION_READ ? LEASE_INPUT_READ_DONE : LEASE_INPUT_WRITE_DONE;
+}
+
+/* One step of one lease, told to the host. */
+static void lease__step_once(lease *self, lease_core_input *in, const lease_error *error,
+                             lease_core_output *out) {
+    lease_client *client = self->client;
+    const uint64_t token_before = self->core.token;
+    in->now_ms = lease__client_now(client);
+    in->wall_us = client->hooks.wall_us(client->hooks.context);
+    in->random = lease__client_random(client);
+    in->hold_requests = client->in_flight != NULL;
+    if (in->kind == LEASE_INPUT_READ_DONE || in->kind == LEASE_INPUT_WRITE_DONE) {
+        self->state.last_status = in->status;
+    }
+    lease_core_step(&self->core, in, out);
+    self->wake_ms = out->wake_ms;
+    self->held_back = in->hold_requests && self->core.pending == LEASE_ACTION_NONE &&
+                      self->core.next_ms <= self->core.clock_ms;
+    lease__count_events(&self->state, out->events);
+    lease__publish(self, (out->events & LEASE_CORE_ACQUIRED) == 0);
+    lease__tell_events(self, out, token_before, error);
+    lease__tell_open(self, in->now_ms, in->wall_us);
+}
+
+/* Steps until the core waits for something. Each answer that is there at once is the next input; the
+ * core's own pauses bound the loop. */
+static void lease__step(lease *self, lease_core_input *in, const lease_error *error) {
+    lease_core_output out;
+    lease_core_input answer;
+    lease_record record;
+    lease_error failure;
+    lease__step_once(self, in, error, &out);
+    while (out.action != LEASE_ACTION_NONE) {
+        memset(&answer, 0, sizeof answer);
+        memset(&failure, 0, sizeof failure);
+        answer.kind = lease__done_kind(out.action);
+        answer.request_id = out.request_id;
+        answer.record = &record;
+        if (self->client->has_backend) {
+            lease__ask_backend(self, &out, &answer, &record, &failure);
+        } else if (!lease__ask_server(self, &out, &answer, &failure)) {
+            return;
+        }
+        lease__step_once(self, &answer, answer.status == LEASE_OK ? NULL : &failure, &out);
+    }
+}
+
+static void lease__step_kind(lease *self, lease_input_kind kind) {
+    lease_core_input in;
+    memset(&in, 0, sizeof in);
+    in.kind = kind;
+    lease__step(self, &in, NULL);
+}
+
+/* The error of an attempt whose time is up says how far it came. */
+static void lease__fail_timeout(const lease__kube *kube, lease_error *error) {
+    const char *where = kube->link.touched          ? "waiting for the answer"
+                        : kube->link.out_sent == 0 ? "connecting"
+                                                    : "sending";
+    lease__fail(error, LEASE_TIMEOUT, LEASE_STAGE_EXCHANGE, lease_status_text(LEASE_TIMEOUT), ": ",
+                where, LEASE__END);
+}
+
+/* Moves the exchange on; when it ends, or its time does, its lease takes the next step. */
+static void lease__drive(lease_client *client) {
+    lease *self = client->in_flight;
+    lease__kube *kube = client->kube;
+    lease_record record;
+    lease_error error;
+    lease_core_input in;
+    lease__boot now;
+    if (self == NULL) return;
+    memset(&in, 0, sizeof in);
+    now.ms = lease__client_now(client);
+    in.kind = lease__done_kind(kube->action);
+    in.request_id = self->request_id;
+    in.record = &record;
+    if (!lease__kube_turn(kube, now, &in.status, &in.maybe_applied, &record, &error)) {
+        if (now.ms < self->give_up_ms) return;
+        in.status = LEASE_TIMEOUT;
+        in.maybe_applied = kube->link.touched && kube->action != LEASE_ACTION_READ;
+        lease__fail_timeout(kube, &error);
+        lease__kube_cancel(kube);
+    }
+    in.retry_after_ms = in.status == LEASE_TIMEOUT ? 0 : kube->link.http.retry_after_ms;
+    client->in_flight = NULL;
+    lease__step(self, &in, in.status == LEASE_OK ? NULL : &error);
+}
+
+/* -- The turn ----------------------------------------------------------------------------------- */
+
+static bool lease__is_due(const lease *self, int64_t now_ms) {
+    return self->wake_ms <= now_ms || (self->held_back && self->client->in_flight == NULL);
+}
+
+/* Whose turn it is: the leader nearest to its end, then the follower that has waited longest. */
+static lease *lease__next_due(lease_client *client, int64_t now_ms) {
+    lease *best = NULL;
+    int64_t best_rank = INT64_MAX;
+    for (lease *one = client->leases; one != NULL; one = one->next) {
+        if (!lease__is_due(one, now_ms)) continue;
+        const bool leads = lease__core_leads(&one->core);
+        const int64_t rank = leads ? one->core.valid_until_ms - INT64_MAX / 2 : one->wake_ms;
+        if (best != NULL && rank >= best_rank) continue;
+        best = one;
+        best_rank = rank;
+    }
+    return best;
+}
+
+static void lease__run_due(lease_client *client) {
+    const int64_t now_ms = lease__client_now(client);
+    lease *self = lease__next_due(client, now_ms);
+    for (; self != NULL; self = lease__next_due(client, now_ms)) {
+        lease__step_kind(self, LEASE_INPUT_TICK);
+    }
+}
+
+static void lease__free(lease *self) {
+    lease__object_free(&self->object);
+    LEASE_FREE(self);
+}
+
+/* Unlinks and frees what has been destroyed. */
+static void lease__bury(lease_client *client) {
+    lease *dead = NULL;
+    lease__lock(client);
+    lease **link = &client->leases;
+    while (*link != NULL) {
+        lease *self = *link;
+        if ((self->commands & LEASE__COMMAND_DESTROY) == 0) {
+            link = &self->next;
+            continue;
+        }
+        *link = self->next;
+        self->next = dead;
+        dead = self;
+        client->count--;
+    }
+    lease__unlock(client);
+    while (dead != NULL) {
+        lease *next = dead->next;
+        if (client->in_flight == dead) {
+            lease__kube_cancel(client->kube);
+            client->in_flight = NULL;
+        }
+        lease__free(dead);
+        dead = next;
+    }
+}
+
+static void lease__take_incoming(lease_client *client) {
+    lease__lock(client);
+    while (client->incoming != NULL) {
+        lease *self = client->incoming;
+        client->incoming = self->next;
+        self->next = client->leases;
+        client->leases = self;
+    }
+    lease__unlock(client);
+}
+
+/* Only when nothing newer was asked for does standing for election lift what lease_release revoked. */
+static void lease__obey(lease *self) {
+    lease_client *client = self->client;
+    lease__lock(client);
+    const uint32_t commands = self->commands;
+    self->commands &= LEASE__COMMAND_DESTROY;
+    if (commands == LEASE__COMMAND_CONTEND) lease__atomic_store(&self->revoked, false);
+    if ((commands & LEASE__COMMAND_RELEASE) != 0) self->state.release_complete = false;
+    lease__unlock(client);
+    if ((commands & LEASE__COMMAND_DESTROY) != 0) return;
+    if ((commands & LEASE__COMMAND_RELEASE) != 0) lease__step_kind(self, LEASE_INPUT_RELEASE);
+    if ((commands & LEASE__COMMAND_CONTEND) == 0) return;
+    if (commands != LEASE__COMMAND_CONTEND) {
+        lease__lock(client);
+        if (self->commands == 0) lease__atomic_store(&self->revoked, false);
+        lease__unlock(client);
+    }
+    lease__step_kind(self, LEASE_INPUT_CONTEND);
+}
+
+static void lease__take_commands(lease_client *client) {
+    if (!lease__atomic_load(&client->commanded)) return;
+    lease__atomic_store(&client->commanded, false);
+    lease__take_incoming(client);
+    for (lease *self = client->leases; self != NULL; self = self->next) lease__obey(self);
+    lease__bury(client);
+}
+
+/* What to poll for. The pipe is first. */
+static size_t lease__poll_set(lease_client *client, struct pollfd *fds) {
+    lease__link *link = client->kube != NULL ? &client->kube->link : NULL;
+    fds[0].fd = client->wake[0];
+    fds[0].events = POLLIN;
+    fds[0].revents = 0;
+    if (link == NULL || link->connection == NULL) return 1;
+    fds[1].fd = client->kube->transport.fd(link->connection);
+    fds[1].events = link->busy && link->want == LEASE_IO_WANT_WRITE ? POLLOUT : POLLIN;
+    fds[1].revents = 0;
+    return fds[1].fd < 0 ? 1 : 2;
+}
+
+#define LEASE__CALL_AGAIN_MS 1 /* a transport without a descriptor is asked again after this */
+#define LEASE__IDLE_MS 60000   /* the longest wait, when nothing at all is due */
+
+static int32_t lease__wait_ms(const lease_client *client) {
+    const int64_t now_ms = lease__client_now(client);
+    int64_t wake_ms = now_ms + LEASE__IDLE_MS;
+    if (lease__atomic_load(&client->commanded)) return 0;
+    for (const lease *self = client->leases; self != NULL; self = self->next) {
+        if (lease__is_due(self, now_ms)) return 0;
+        wake_ms = lease__min_i64(wake_ms, self->wake_ms);
+    }
+    if (client->in_flight != NULL) {
+        const lease__link *link = &client->kube->link;
+        const bool no_fd = client->kube->transport.fd(link->connection) < 0;
+        if (no_fd) wake_ms = lease__min_i64(wake_ms, now_ms + LEASE__CALL_AGAIN_MS);
+    }
+    return (int32_t)lease__max_i64(0, wake_ms - now_ms);
+}
+
+static void lease__drain_wake(lease_client *client) {
+    char bytes[64];
+    while (read(client->wake[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes) continue;
+}
+
+/* Waits, then does what is due. */
+static void lease__turn(lease_client *client, int32_t timeout_ms) {
+    struct pollfd fds[2];
+    const size_t count = lease__poll_set(client, fds);
+    const int32_t due_ms = lease__wait_ms(client);
+    const int32_t wait_ms = timeout_ms < 0 || timeout_ms > due_ms ? due_ms : timeout_ms;
+    const int ready = poll(fds, (nfds_t)count, wait_ms);
+    if (ready > 0 && fds[0].revents != 0) lease__drain_wake(client);
+    lease__take_commands(client);
+    if (client->in_flight != NULL) {
+        lease__drive(client);
+    } else if (ready > 0 && count == 2 && fds[1].revents != 0) {
+        lease__link_idle(client->kube);
+    }
+    lease__run_due(client);
+    lease__take_commands(client);
+}
+
+/* -- Stopping ----------------------------------------------------------------------------------- */
+
+static bool lease__all_released(const lease_client *client) {
+    for (const lease *self = client->leases; self != NULL; self = self->next) {
+        if (self->release_on_stop && !self->state.release_complete) return false;
+    }
+    return true;
+}
+
+/* Gives back what is to be given back on stop, within two request timeouts. */
+static void lease__release_on_stop(lease_client *client) {
+    int64_t limit_ms = 0;
+    lease__take_commands(client);
+    for (lease *self = client->leases; self != NULL; self = self->next) {
+        if (!self->release_on_stop) continue;
+        limit_ms = lease__max_i64(limit_ms, 2 * (int64_t)self->core.desc.request_timeout_ms);
+        lease_release(self);
+    }
+    const int64_t end_ms = lease__client_now(client) + limit_ms;
+    for (int64_t now_ms = lease__client_now(client); now_ms < end_ms && !lease__all_released(client);
+         now_ms = lease__client_now(client)) {
+        lease__turn(client, (int32_t)(end_ms - now_ms));
+    }
+}
+
+/* =================================================================================================
+ * >>public -- the functions of the interface
+ * =================================================================================================
+ * May use: all above. */
+
+/* -- The client --------------------------------------------------------------------------------- */
+
+static int64_t lease__hook_boot_ms(void *context) {
+    (void)context;
+    return lease__boot_now().ms;
+}
+
+static int64_t lease__hook_wall_us(void *context) {
+    (void)context;
+    return lease__wall_now().us;
+}
+
+static bool lease__hook_random(void *context, void *bytes, size_t count) {
+    (void)context;
+    return lease__random_bytes(bytes, count);
+}
+
+static lease_status lease__refuse_desc(lease_error *error, lease_status status) {
+    return lease__fail(error, status, LEASE_STAGE_CONFIG, lease_status_text(status), LEASE__END);
+}
+
+static lease_status lease__take_hooks(lease_client *client, const lease_hooks *hooks,
+                                      lease_error *error) {
+    if (hooks != NULL) {
+        client->hooks = *hooks;
+        if (hooks->boot_ms != NULL && hooks->wall_us != NULL && hooks->random != NULL) {
+            return LEASE_OK;
+        }
+        return lease__refuse_desc(error, LEASE_BAD_HOOKS);
+    }
+    client->hooks.boot_ms = lease__hook_boot_ms;
+    client->hooks.wall_us = lease__hook_wall_us;
+    client->hooks.random = lease__hook_random;
+    struct timespec now;
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) {
+        lease__log(client, LEASE_LOG_WARN, NULL, "no CLOCK_BOOTTIME: ",
+                   "leadership does not see a suspended machine");
+    }
+    return LEASE_OK;
+}
+
+static bool lease__is_metrics_prefix(const char *text) {
+    for (const char *p = text; *p != '\0'; p++) {
+        const bool digit = *p >= '0' && *p <= '9';
+        if (!lease__is_label_char(*p) && *p != '_' && *p != ':') return false;
+        if (digit && p == text) return false;
+    }
+    return text[0] != '\0';
+}
+
+static lease_status lease__take_plain(lease_client *client, const lease_client_desc *desc,
+                                      lease_error *error) {
+    const char *prefix = desc->metrics_prefix != NULL ? desc->metrics_prefix : "lease";
+    client->log = desc->log;
+    client->log_user = desc->log_user;
+    client->request_timeout_ms = desc->request_timeout_ms;
+    if (desc->request_timeout_ms < 0) return lease__refuse_desc(error, LEASE_BAD_REQUEST_TIMEOUT);
+    if (!lease__is_metrics_prefix(prefix) ||
+        !lease__copy(client->metrics_prefix, sizeof client->metrics_prefix, prefix)) {
+        return lease__refuse_desc(error, LEASE_BAD_METRICS_PREFIX);
+    }
+    if (desc->allow_exec) {
+        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG,
+                           "allow_exec: this build runs no exec credential plugins", LEASE__END);
+    }
+    if (desc->backend != NULL) {
+        client->backend = *desc->backend;
+        client->has_backend = true;
+        if (desc->backend->get == NULL || desc->backend->create == NULL ||
+            desc->backend->update == NULL) {
+            return lease__refuse_desc(error, LEASE_BAD_BACKEND);
+        }
+    }
+    return LEASE_OK;
+}
+
+/* The server books our writes under the part before the slash. */
+static lease_status lease__take_user_agent(lease__kube *kube, const char *agent,
+                                           lease_error *error) {
+    if (agent == NULL) agent = "leader-election";
+    bool good = agent[0] != '\0' && lease__copy(kube->user_agent, sizeof kube->user_agent, agent);
+    for (const char *p = agent; good && *p != '\0'; p++) good = *p >= 0x20 && *p < 0x7F;
+    const size_t manager = strcspn(agent, "/");
+    if (!good || manager == 0) return lease__refuse_desc(error, LEASE_BAD_USER_AGENT);
+    memcpy(kube->manager, agent, manager);
+    return LEASE_OK;
+}
+
+static lease_status lease__take_transport(lease_client *client, const lease_transport *transport,
+                                          lease_error *error) {
+    lease__kube *kube = client->kube;
+    if (transport != NULL) {
+        kube->transport = *transport;
+        if (transport->open == NULL || transport->send == NULL || transport->recv == NULL ||
+            transport->close == NULL || transport->fd == NULL) {
+            return lease__refuse_desc(error, LEASE_BAD_TRANSPORT);
+        }
+        return LEASE_OK;
+    }
+#if LEASE__TLS
+    kube->transport = lease__secure_transport(&kube->credentials.trust);
+    return lease__tls_check_trust(&kube->credentials.trust, error);
+#else
+    return lease__fail(error, LEASE_BAD_TRANSPORT, LEASE_STAGE_CONFIG,
+                       "this build (LEASE_NO_TLS) needs lease_client_desc.transport", LEASE__END);
+#endif
+}
+
+static lease_status lease__take_kube(lease_client *client, const lease_client_desc *desc,
+                                     lease_error *error) {
+    lease__boot now;
+    now.ms = lease__client_now(client);
+    client->kube = (lease__kube *)LEASE_CALLOC(1, sizeof *client->kube);
+    if (client->kube == NULL) return lease__refuse_desc(error, LEASE_NO_MEMORY);
+    lease__kube *kube = client->kube;
+    lease_status status = lease__take_user_agent(kube, desc->user_agent, error);
+    if (status == LEASE_OK) {
+        status = lease__load_credentials(&kube->credentials, desc, kube->tokens, now, error);
+    }
+    if (status == LEASE_OK) status = lease__take_transport(client, desc->transport, error);
+    if (status == LEASE_OK && !kube->transport.verified_peer) {
+        lease__log(client, LEASE_LOG_WARN, NULL, "the server is not verified: ",
+                   "no token is sent to it");
+    }
+    return status;
+}
+
+static lease_status lease__take_system(lease_client *client, lease_error *error) {
+    if (!client->hooks.random(client->hooks.context, &client->random, sizeof client->random)) {
+        return lease__refuse_desc(error, LEASE_NO_RANDOM);
+    }
+    if (!lease__make_alive(client)) {
+        return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_CONFIG, "mmap", "");
+    }
+    if (pipe2(client->wake, O_CLOEXEC | O_NONBLOCK) != 0) {
+        client->wake[0] = client->wake[1] = -1;
+        return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_CONFIG, "pipe", "");
+    }
+    return LEASE_OK;
+}
+
+LEASE_API lease_status lease_client_create(const lease_client_desc *desc, lease_client **client,
+                                           lease_error *error) {
+    lease_client_desc zero;
+    if (client == NULL) return lease__refuse_desc(error, LEASE_BAD_ARGUMENT);
+    *client = NULL;
+    memset(&zero, 0, sizeof zero);
+    if (desc == NULL) desc = &zero;
+    lease_client *self = (lease_client *)LEASE_CALLOC(1, sizeof *self);
+    if (self == NULL) return lease__refuse_desc(error, LEASE_NO_MEMORY);
+    self->wake[0] = self->wake[1] = -1;
+#if LEASE__THREADS
+    pthread_mutex_init(&self->mutex, NULL);
+    pthread_cond_init(&self->called, NULL);
+#endif
+    lease_status status = lease__take_plain(self, desc, error);
+    if (status == LEASE_OK) status = lease__take_hooks(self, desc->hooks, error);
+    if (status == LEASE_OK) status = lease__take_system(self, error);
+    if (status == LEASE_OK && !self->has_backend) status = lease__take_kube(self, desc, error);
+    if (status != LEASE_OK) {
+        lease_client_destroy(self);
+        return status;
+    }
+    *client = self;
+    return LEASE_OK;
+}
+
+static void lease__free_kube(lease__kube *kube) {
+    lease__link_close(kube);
+    lease__trust_free(&kube->credentials.trust);
+    lease__wipe(&kube->credentials, sizeof kube->credentials);
+    lease__wipe(kube->link.out, sizeof kube->link.out); /* it has held the token */
+    LEASE_FREE(kube);
+}
+
+static void lease__free_list(lease *list) {
+    while (list != NULL) {
+        lease *next = list->next;
+        lease__free(list);
+        list = next;
+    }
+}
+
+/* In a child of fork everything is left as it is: the connection is the parent's, the mutex may be held
+ * by a thread that does not exist here. */
+LEASE_API void lease_client_destroy(lease_client *client) {
+    if (client == NULL) return;
+    if (client->alive != NULL && !lease__is_alive(client)) return;
+#if LEASE__THREADS
+    if (client->has_thread) {
+        lease_client_stop(client);
+        pthread_join(client->thread, NULL);
+    }
+    pthread_mutex_destroy(&client->mutex);
+    pthread_cond_destroy(&client->called);
+#endif
+    lease__free_list(client->leases);
+    lease__free_list(client->incoming);
+    if (client->kube != NULL) lease__free_kube(client->kube);
+    if (client->wake[0] >= 0) close(client->wake[0]);
+    if (client->wake[1] >= 0) close(client->wake[1]);
+    if (client->alive != NULL) {
+        munmap((void *)(uintptr_t)client->alive, (size_t)sysconf(_SC_PAGESIZE));
+    }
+    LEASE_FREE(client);
+}
+
+LEASE_API lease_status lease_client_poll(lease_client *client, int32_t timeout_ms) {
+    if (client == NULL) return LEASE_BAD_ARGUMENT;
+    if (!lease__is_alive(client)) return LEASE_FORKED;
+    if (lease__atomic_load(&client->stopping)) return LEASE_STOPPED;
+    lease__turn(client, timeout_ms);
+    return lease__atomic_load(&client->stopping) ? LEASE_STOPPED : LEASE_OK;
+}
+
+LEASE_API size_t lease_client_fds(lease_client *client, struct pollfd *fds, size_t capacity) {
+    struct pollfd all[2];
+    if (client == NULL || !lease__is_alive(client)) return 0;
+    const size_t count = lease__poll_set(client, all);
+    for (size_t i = 0; i < count && i < capacity; i++) fds[i] = all[i];
+    return count;
+}
+
+LEASE_API int32_t lease_client_wait_ms(const lease_client *client) {
+    if (client == NULL || !lease__is_alive(client)) return LEASE__IDLE_MS;
+    return lease__wait_ms(client);
+}
+
+LEASE_API lease_status lease_client_run(lease_client *client) {
+    lease_status status = LEASE_OK;
+    while (status == LEASE_OK) status = lease_client_poll(client, -1);
+    if (status != LEASE_STOPPED) return status;
+    lease__release_on_stop(client);
+    return LEASE_OK;
+}
+
+#if LEASE__THREADS
+static void *lease__thread_main(void *argument) {
+    lease_client_run((lease_client *)argument);
+    return NULL;
+}
+#endif
+
+LEASE_API lease_status lease_client_start(lease_client *client) {
+#if LEASE__THREADS
+    sigset_t all;
+    sigset_t before;
+    if (client == NULL || client->has_thread) return LEASE_BAD_ARGUMENT;
+    if (!lease__is_alive(client)) return LEASE_FORKED;
+    sigfillset(&all); /* the host's signals are not for this thread */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    client->has_thread = pthread_create(&client->thread, NULL, lease__thread_main, client) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return client->has_thread ? LEASE_OK : LEASE_SYSTEM;
+#else
+    (void)client;
+    return LEASE_UNSUPPORTED;
+#endif
+}
+
+LEASE_API void lease_client_stop(lease_client *client) {
+    if (client == NULL || !lease__is_alive(client)) return;
+    lease__atomic_store(&client->stopping, true);
+    lease__wake(client);
+}
+
+/* -- The lease ---------------------------------------------------------------------------------- */
+
+static lease_status lease__take_address(lease *self, const lease_desc *desc, lease_error *error) {
+    const lease_client *client = self->client;
+    const char *ns = desc->ns;
+    if (ns == NULL && client->kube != NULL) ns = client->kube->credentials.ns;
+    if (desc->name == NULL || !lease__is_dns_name(desc->name, LEASE_MAX_NAME, true)) {
+        return lease__refuse_desc(error, LEASE_BAD_NAME);
+    }
+    if (ns == NULL || !lease__is_dns_name(ns, LEASE_MAX_NAMESPACE, false)) {
+        return lease__refuse_desc(error, LEASE_BAD_NAMESPACE);
+    }
+    lease__copy(self->object.name, sizeof self->object.name, desc->name);
+    lease__copy(self->object.ns, sizeof self->object.ns, ns);
+    if (desc->labels == NULL || desc->labels[0] == '\0') return LEASE_OK;
+    const size_t length = strlen(desc->labels);
+    if (length > LEASE_MAX_LABELS || !lease__are_labels(desc->labels)) {
+        return lease__refuse_desc(error, LEASE_BAD_LABELS);
+    }
+    self->object.labels = (char *)LEASE_CALLOC(1, length + 1);
+    if (self->object.labels == NULL) return lease__refuse_desc(error, LEASE_NO_MEMORY);
+    memcpy(self->object.labels, desc->labels, length);
+    return LEASE_OK;
+}
+
+/* HOSTNAME_UUID, as prometheus-engine's pkg/lease does: unique for each start of each process. */
+static lease_status lease__default_identity(const lease_client *client, char *out, size_t capacity,
+                                            lease_error *error) {
+    char host[HOST_NAME_MAX + 1];
+    unsigned char random[16];
+    if (gethostname(host, sizeof host) != 0 || !lease__is_printable_utf8(host)) host[0] = '\0';
+    host[sizeof host - 1] = '\0';
+    if (!client->hooks.random(client->hooks.context, random, sizeof random)) {
+        return lease__refuse_desc(error, LEASE_NO_RANDOM);
+    }
+    lease__buf buf = lease__buf_make(out, capacity);
+    lease__put(&buf, host);
+    lease__put(&buf, "_");
+    lease__put_uuid(&buf, random);
+    return LEASE_OK;
+}
+
+static lease_status lease__take_core(lease *self, const lease_desc *desc, lease_error *error) {
+    char identity[LEASE_MAX_IDENTITY + 1];
+    lease_core_desc core;
+    memset(&core, 0, sizeof core);
+    core.identity = desc->identity;
+    if (core.identity == NULL) {
+        const lease_status status =
+            lease__default_identity(self->client, identity, sizeof identity, error);
+        if (status != LEASE_OK) return status;
+        core.identity = identity;
+    }
+    core.lease_duration_ms = desc->lease_duration_ms;
+    core.renew_deadline_ms = desc->renew_deadline_ms;
+    core.retry_period_ms = desc->retry_period_ms;
+    core.stop_budget_ms = desc->stop_budget_ms;
+    core.request_timeout_ms = self->client->request_timeout_ms;
+    core.max_fail_open_ms = desc->max_fail_open_ms;
+    core.strict_creation = desc->strict_creation;
+    core.observe_only = desc->observe_only;
+    return lease_core_init(&self->core, &core, error);
+}
+
+/* What the timing means, in the host's log: the inequality is what users buy. */
+static void lease__log_timing(const lease *self) {
+    char text[256];
+    const lease_core_desc *desc = &self->core.desc;
+    const int64_t skew = lease_core_tolerated_skew_ppm(&self->core) / 1000;
+    lease__buf buf = lease__buf_make(text, sizeof text);
+    lease__put(&buf, "clock skew up to ");
+    lease__put_i64(&buf, skew / 10);
+    lease__put(&buf, ".");
+    lease__put_i64(&buf, skew % 10);
+    lease__put(&buf, " %, API outage up to ");
+    lease__put_i64(&buf, (int64_t)desc->renew_deadline_ms - desc->retry_period_ms);
+    lease__put(&buf, " ms, takeover after a crash within ");
+    lease__put_i64(&buf, (int64_t)desc->lease_duration_ms + desc->retry_period_ms * 6 / 5);
+    lease__put(&buf, " ms");
+    lease__log(self->client, LEASE_LOG_INFO, self, "tolerates ", text);
+}
+
+/* Puts it where the loop finds it. */
+static bool lease__enlist(lease *self) {
+    lease_client *client = self->client;
+    lease__lock(client);
+    const bool room = client->count < LEASE_MAX_LEASES;
+    const lease *lists[2] = {client->leases, client->incoming};
+    for (size_t i = 0; i < 2; i++) {
+        for (const lease *one = lists[i]; one != NULL; one = one->next) {
+            if (!lease__same(one->object.name, self->object.name)) continue;
+            self->name_taken = true;
+            if (lease__same(one->object.ns, self->object.ns)) self->key_taken = true;
+        }
+    }
+    if (room) {
+        self->next = client->incoming;
+        client->incoming = self;
+        client->count++;
+        lease__atomic_store(&client->commanded, true);
+    }
+    lease__unlock(client);
+    return room;
+}
+
+LEASE_API lease_status lease_create(lease_client *client, const lease_desc *desc, lease **out,
+                                    lease_error *error) {
+    if (client == NULL || desc == NULL || out == NULL) {
+        return lease__refuse_desc(error, LEASE_BAD_ARGUMENT);
+    }
+    *out = NULL;
+    if (!lease__is_alive(client)) return lease__refuse_desc(error, LEASE_FORKED);
+    lease *self = (lease *)LEASE_CALLOC(1, sizeof *self);
+    if (self == NULL) return lease__refuse_desc(error, LEASE_NO_MEMORY);
+    self->client = client;
+    self->on_event = desc->on_event;
+    self->user = desc->user;
+    self->release_on_stop = desc->release_on_stop;
+    self->wake_ms = INT64_MIN; /* due at once */
+    lease_status status = lease__take_address(self, desc, error);
+    if (status == LEASE_OK) status = lease__take_core(self, desc, error);
+    if (status == LEASE_OK) {
+        lease__publish(self, true);
+        lease__log_timing(self);
+        if (!lease__enlist(self)) status = lease__refuse_desc(error, LEASE_LIMIT);
+    }
+    if (status != LEASE_OK) {
+        lease__free(self);
+        return status;
+    }
+    lease__wake(client);
+    *out = self;
+    return LEASE_OK;
+}
+
+/* Gives the loop a command. The questions say "not leader" from here on if it revokes. */
+static lease_status lease__command(lease *self, uint32_t command) {
+    if (self == NULL) return LEASE_BAD_ARGUMENT;
+    lease_client *client = self->client;
+    if (!lease__is_alive(client)) return LEASE_FORKED;
+    lease__lock(client);
+    if (command == LEASE__COMMAND_RELEASE) self->commands &= ~LEASE__COMMAND_CONTEND;
+    if (command != LEASE__COMMAND_CONTEND) lease__atomic_store(&self->revoked, true);
+    self->commands |= command;
+    lease__atomic_store(&client->commanded, true);
+    lease__unlock(client);
+    lease__wake(client);
+    return LEASE_OK;
+}
+
+LEASE_API void lease_destroy(lease *self) {
+    if (self == NULL || !lease__is_alive(self->client)) return;
+#if LEASE__THREADS
+    lease_client *client = self->client;
+    lease__lock(client);
+    lease__atomic_store(&self->revoked, true);
+    while (client->calling == self && !pthread_equal(client->caller, pthread_self())) {
+        pthread_cond_wait(&client->called, &client->mutex);
+    }
+    self->on_event = NULL;
+    lease__unlock(client);
+#endif
+    lease__command(self, LEASE__COMMAND_DESTROY);
+}
+
+LEASE_API lease_status lease_release(lease *self) {
+    return lease__command(self, LEASE__COMMAND_RELEASE);
+}
+
+LEASE_API lease_status lease_contend(lease *self) {
+    return lease__command(self, LEASE__COMMAND_CONTEND);
+}
+
+/* -- The questions ------------------------------------------------------------------------------ */
+
+/* False for NULL, for a child of fork, and once lease_release or lease_destroy has been called. */
+static bool lease__may_answer(const lease *self) {
+    return self != NULL && lease__is_alive(self->client) && !lease__atomic_load(&self->revoked);
+}
+
+/* Deadline and token of one moment; zero when they say nothing any more. */
+static int64_t lease__ask(const lease *self, uint64_t *token) {
+    struct {
+        int64_t valid_until_ms;
+        uint64_t token;
+    } term;
+    *token = 0;
+    if (!lease__may_answer(self)) return 0;
+    lease__latch_read(&self->latch, &term, sizeof term);
+    const int64_t left_ms = term.valid_until_ms - lease__client_now(self->client);
+    if (term.valid_until_ms == 0 || left_ms <= 0) return 0;
+    *token = term.token;
+    return left_ms;
+}
+
+LEASE_API bool lease_is_leader(const lease *self) {
+    uint64_t token;
+    return lease__ask(self, &token) > 0;
+}
+
+LEASE_API int64_t lease_remaining_ms(const lease *self) {
+    uint64_t token;
+    return lease__ask(self, &token);
+}
+
+LEASE_API uint64_t lease_token(const lease *self) {
+    uint64_t token;
+    lease__ask(self, &token);
+    return token;
+}
+
+LEASE_API bool lease_range(const lease *self, lease_time_range *range) {
+    struct {
+        int64_t valid_until_ms;
+        uint64_t token;
+        lease_range_state range;
+    } term;
+    memset(range, 0, sizeof *range);
+    if (!lease__may_answer(self)) return false;
+    lease__latch_read(&self->latch, &term, sizeof term);
+    const lease_hooks *hooks = &self->client->hooks;
+    const int64_t now_ms = hooks->boot_ms(hooks->context);
+    return lease_core_range(&term.range, now_ms, hooks->wall_us(hooks->context), range, NULL);
+}
+
+static lease_state lease__view_state(const lease__published *state, const lease_view *view) {
+    if (view->is_leader) return LEASE_STATE_LEADER;
+    if (view->failing_open) return LEASE_STATE_FAIL_OPEN;
+    if (state->standing_aside) return LEASE_STATE_RELEASED;
+    return state->observer ? LEASE_STATE_OBSERVER : LEASE_STATE_FOLLOWER;
+}
+
+static void lease__view_fill(lease_view *view, const lease__published *state) {
+    view->observed = state->observed;
+    view->exists = state->exists;
+    view->released = state->release_complete;
+    view->last_status = state->last_status;
+    view->last_renewal_ms = state->last_renewal_ms;
+    view->acquire_time_us = state->acquire_time_us;
+    view->renew_time_us = state->renew_time_us;
+    view->lease_duration_s = state->lease_duration_s;
+    view->transitions = state->transitions;
+    view->acquisitions = state->acquisitions;
+    view->losses = state->losses;
+    view->renewals = state->renewals;
+    view->renewal_failures = state->renewal_failures;
+    view->slow_path = state->slow_path;
+    view->foreign_writes = state->foreign_writes;
+    view->leader_changes = state->leader_changes;
+    lease__copy(view->holder, sizeof view->holder, state->holder);
+}
+
+LEASE_API void lease_view_get(const lease *self, lease_view *view) {
+    lease__published state;
+    memset(view, 0, sizeof *view);
+    if (self == NULL || !lease__is_alive(self->client)) return;
+    const bool may_answer = lease__may_answer(self);
+    lease__latch_read(&self->latch, &state, sizeof state);
+    lease__view_fill(view, &state);
+    const lease_hooks *hooks = &self->client->hooks;
+    const int64_t now_ms = hooks->boot_ms(hooks->context);
+    if (may_answer && now_ms < state.valid_until_ms) {
+        view->is_leader = true;
+        view->remaining_ms = state.valid_until_ms - now_ms;
+        view->token = state.token;
+    }
+    if (may_answer) {
+        view->has_range = lease_core_range(&state.range, now_ms, hooks->wall_us(hooks->context),
+                                           &view->range, &view->failing_open);
+    }
+    view->state = lease__view_state(&state, view);
+}
+
+LEASE_API const char *lease_identity(const lease *self) {
+    return self != NULL ? self->core.own_identity : "";
+}
+
+/* -- Metrics ------------------------------------------------------------------------------------ */
+
+static bool lease__next_sample(void *leases, const void **cursor, lease__sample *sample) {
+    const lease_client *client = (const lease_client *)leases;
+    const lease *last = (const lease *)*cursor;
+    const lease *self = last == NULL ? client->leases : last->next;
+    while (self != NULL && self->key_taken) self = self->next; /* a series must not come twice */
+    if (self == NULL) return false;
+    *cursor = self;
+    sample->ns = self->object.ns;
+    sample->name = self->object.name;
+    sample->name_taken = self->name_taken;
+    sample->now_ms = lease__client_now(client);
+    lease_view_get(self, &sample->view);
+    return true;
+}
+
+LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_format format,
+                                     char *text, size_t capacity) {
+    lease__buf buf = lease__buf_make(text, capacity);
+    if (client == NULL || !lease__is_alive(client)) return 0;
+    lease_client *shared = (lease_client *)(uintptr_t)client;
+    lease__metrics metrics;
+    metrics.buf = &buf;
+    metrics.format = format;
+    metrics.prefix = client->metrics_prefix;
+    metrics.leases = shared;
+    metrics.next = lease__next_sample;
+    lease__lock(shared);
+    lease__metrics_write(&metrics);
+    lease__unlock(shared);
+    return buf.length;
+}
+
 #ifdef __cplusplus
 }
 #endif
 #endif /* LEASE_IMPLEMENTATION */
+
+/* MIT License
+ *
+ * Copyright (c) 2026 lease.h authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+ * associated documentation files (the "Software"), to deal in the Software without restriction,
+ * including without limitation the rights to use, copy, modify, merge, publish, distribute, sublicense,
+ * and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so,
+ * subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all copies or substantial
+ * portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT
+ * LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN
+ * NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY,
+ * WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
+ * SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE. */

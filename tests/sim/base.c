@@ -1,0 +1,100 @@
+/* Random numbers, trace, trace hash, failures, coverage. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* splitmix64: passes the usual tests, needs 64 bits of state, any seed is good. */
+uint64_t sim_random_next(sim_random *random) {
+    random->state += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t z = random->state;
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+int64_t sim_random_range(sim_random *random, int64_t low, int64_t high) {
+    if (high <= low) return low;
+    uint64_t count = (uint64_t)(high - low) + 1;
+    return low + (int64_t)(sim_random_next(random) % count);
+}
+
+bool sim_random_chance(sim_random *random, int32_t per_mille) {
+    return sim_random_range(random, 0, 999) < per_mille;
+}
+
+const char *sim_sometimes_text(sim_sometimes what) {
+    static const char *const texts[] = {
+#define SIM_TEXT(name, text) text,
+        SIM_SOMETIMES_LIST(SIM_TEXT)
+#undef SIM_TEXT
+    };
+    return texts[what];
+}
+
+/* Only the first failure of a run counts: what follows may be its consequence. */
+void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) {
+    if (world->failed) return;
+    world->failed = true;
+    int used = snprintf(world->failure, sizeof world->failure, "at %" PRId64 ".%06" PRId64 " s",
+                        world->now_us / 1000000, world->now_us % 1000000);
+    if (node) {
+        used += snprintf(world->failure + used, sizeof world->failure - (size_t)used, ", %s",
+                         node->identity);
+    }
+    used += snprintf(world->failure + used, sizeof world->failure - (size_t)used, ": ");
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world->failure + used, sizeof world->failure - (size_t)used, format, arguments);
+    va_end(arguments);
+    if (world->trace) printf("  FAILED %s\n", world->failure);
+}
+
+void sim_trace(const sim_world *world, const sim_node *node, const char *format, ...) {
+    if (!world->trace) return;
+    printf("%6" PRId64 ".%06" PRId64 "  %-10s ", world->now_us / 1000000,
+           world->now_us % 1000000, node ? node->identity : "");
+    va_list arguments;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+}
+
+void sim_hash(sim_world *world, uint64_t value) {
+    uint64_t h = (world->hash ^ value) * UINT64_C(0x9fb21c651e98df25);
+    world->hash = h ^ (h >> 32);
+}
+
+void sim_hit(sim_world *world, sim_sometimes what) {
+    world->stats->sometimes[what]++;
+}
+
+bool sim_has(const sim_world *world, sim_fault fault) {
+    return world->phase == SIM_PHASE_CHAOS && (world->config.faults >> fault & 1u) != 0;
+}
+
+/* Copies what fits and fills the rest with zeros, so that equal texts are equal bytes. */
+void sim_copy(char *to, size_t capacity, const char *from) {
+    size_t length = strlen(from);
+    if (length >= capacity) length = capacity - 1;
+    memcpy(to, from, length);
+    memset(to + length, 0, capacity - length);
+}
+
+void sim_decimal(char *to, size_t capacity, const char *prefix, uint64_t value) {
+    char digits[24];
+    size_t at = sizeof digits - 1;
+    digits[at] = 0;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    char text[48];
+    size_t length = strlen(prefix);
+    memcpy(text, prefix, length);
+    memcpy(text + length, digits + at, sizeof digits - at);
+    sim_copy(to, capacity, text);
+}

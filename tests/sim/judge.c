@@ -1,0 +1,181 @@
+/* The referee, part two: what all candidates together may do, judged by what is true. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* -- What the server stores -------------------------------------------------------------------- */
+
+static void judge_mark_applied(sim_world *world, const sim_message *message) {
+    sim_node *node = &world->nodes[message->node];
+    sim_shadow *shadow = &node->shadow;
+    if (node->incarnation != message->incarnation || !node->alive) {
+        sim_hit(world, SIM_AFTER_CRASH);
+        return;
+    }
+    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
+    for (uint32_t i = 1; i <= kept; i++) {
+        sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
+        if (write->id != message->request_id) continue;
+        write->applied = true;
+        write->revision = world->server.revision;
+        return;
+    }
+    sim_fail(world, node, "the server applied request %u, which nobody remembers",
+             (unsigned)message->request_id);
+}
+
+static void judge_transitions(sim_world *world, const sim_node *node, const sim_message *message,
+                              const sim_server *before) {
+    const lease_record *record = &message->record;
+    int32_t expected = before->exists ? before->record.lease_transitions : 0;
+    bool taken = before->exists && !message->release &&
+                 strcmp(before->record.holder_identity, record->holder_identity) != 0;
+    if (taken && expected < INT32_MAX) expected++;
+    if (record->lease_transitions != expected) {
+        sim_fail(world, node, "leaseTransitions %d instead of %d", (int)record->lease_transitions,
+                 (int)expected);
+    }
+}
+
+/* A peer that empties what is not its own (client-go: release reads afresh and checks only what it
+ * remembers), or that creates over a deletion, breaks others; that is its fault, and counted. */
+static void judge_peer_write(sim_world *world, const sim_message *message,
+                             const sim_server *before) {
+    if (!message->release || before->author == message->node) return;
+    world->server.emptied = world->server.revision;
+    world->server.emptied_by_delete = false;
+}
+
+/* Called for every write that is stored. */
+void sim_judge_stored(sim_world *world, const sim_message *message, const sim_server *before) {
+    const sim_node *node = &world->nodes[message->node];
+    if (node->kind == SIM_PEER) {
+        judge_peer_write(world, message, before);
+        return;
+    }
+    if (message->action == LEASE_ACTION_UPDATE && !before->exists) {
+        sim_fail(world, node, "its PUT created the Lease");
+    }
+    judge_transitions(world, node, message, before);
+    judge_mark_applied(world, message);
+    if (message->action == LEASE_ACTION_CREATE && message->record.holder_identity[0] == 0) {
+        sim_hit(world, SIM_STRICT_CREATE);
+    }
+    if (!message->release) return;
+    sim_hit(world, SIM_RELEASED);
+    if (before->author != message->node || before->author_incarnation != message->incarnation) {
+        sim_fail(world, node, "its release emptied a Lease held by \"%s\"",
+                 before->record.holder_identity);
+    }
+}
+
+/* Called for every request that reaches the server, after it was worked on. */
+void sim_judge_arrival(sim_world *world, const sim_message *message) {
+    const sim_node *node = &world->nodes[message->node];
+    const sim_shadow *shadow = &node->shadow;
+    if (node->kind == SIM_PEER || message->action == LEASE_ACTION_READ) return;
+    if (!node->alive || node->incarnation != message->incarnation) return;
+    bool given_up = shadow->pending == LEASE_ACTION_NONE ||
+                    shadow->pending_id != message->request_id;
+    if (given_up && message->applied) sim_hit(world, SIM_LATE_APPLIED);
+    if (given_up && message->status == LEASE_CONFLICT) sim_hit(world, SIM_LATE_REFUSED);
+    if (shadow->released && !message->release) sim_hit(world, SIM_AFTER_RELEASE);
+}
+
+/* -- Two leaders ------------------------------------------------------------------------------- */
+
+static uint64_t judge_last_applied(const sim_node *node) {
+    const sim_shadow *shadow = &node->shadow;
+    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
+    uint64_t last = 0;
+    for (uint32_t i = 1; i <= kept; i++) {
+        const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
+        if (write->self && write->applied && write->revision > last) last = write->revision;
+    }
+    return last;
+}
+
+/* Its validity comes from a write over which somebody else has emptied or deleted the Lease: the
+ * next one may then take it at once, by client-go's rules as by ours. */
+static bool judge_was_emptied(const sim_world *world, const sim_node *node) {
+    return node->kind != SIM_PEER && judge_last_applied(node) < world->server.emptied;
+}
+
+/* Why two leaders may be, or COUNT: they may not. */
+static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
+                                  const sim_node *fresh) {
+    if (world->config.skew == SIM_SKEW_BEYOND) return SIM_SKEW_OVERLAP;
+    if (old->kind == SIM_PEER) return SIM_PEER_OVERLAP;
+    /* It believes an answer that has come too late: somebody else has long written since. */
+    if (fresh->kind == SIM_PEER && world->server.author != fresh->index) return SIM_PEER_OVERLAP;
+    /* Nothing runs on a machine that stands still; its first step afterwards must notice. */
+    if (old->unseen_pause) return SIM_MACHINE_PAUSED;
+    if (judge_was_emptied(world, old) || judge_was_emptied(world, fresh)) {
+        return world->server.emptied_by_delete ? SIM_EXCUSED_DELETE : SIM_EXCUSED_CLEAR;
+    }
+    /* client-go waits for the recorded duration alone, and we for our own when that is longer. */
+    bool shorter = fresh->kind == SIM_PEER ||
+                   fresh->desc.lease_duration_ms < old->desc.lease_duration_ms;
+    if (shorter && judge_last_applied(old) < world->server.shortened) {
+        return SIM_EXCUSED_CLEAR;
+    }
+    return SIM_SOMETIMES_COUNT;
+}
+
+static void judge_pair(sim_world *world, const sim_node *old, const sim_node *fresh) {
+    bool strict = sim_node_leads(world, old);
+    bool works = old->kind != SIM_PEER && old->alive &&
+                 sim_node_boot_ms(world, old) < old->shadow.work_until_ms;
+    if (!strict && !works) return;
+    sim_sometimes excuse = judge_excuse(world, old, fresh);
+    if (excuse == SIM_SOMETIMES_COUNT) {
+        sim_fail(world, fresh, "leads while %s %s", old->identity,
+                 strict ? "is strictly leader" : "has time to end its work");
+        return;
+    }
+    int64_t end_ms = old->kind == SIM_PEER ? old->peer.deadline_ms : old->shadow.valid_until_ms;
+    int64_t left_ms = end_ms - sim_node_boot_ms(world, old);
+    sim_trace(world, fresh, "leads beside %s, excused: %s", old->identity,
+              sim_sometimes_text(excuse));
+    sim_hit(world, excuse);
+    if (left_ms > world->stats->longest_overlap_ms[excuse]) {
+        world->stats->longest_overlap_ms[excuse] = left_ms;
+    }
+}
+
+/* Called whenever the leadership of node begins or is extended: nothing else starts an overlap. */
+void sim_judge_leaders(sim_world *world, const sim_node *node) {
+    for (int32_t i = 0; i < world->node_count; i++) {
+        if (i != node->index) judge_pair(world, &world->nodes[i], node);
+    }
+}
+
+static void judge_cut_off(sim_world *world, const sim_node *fresh) {
+    for (int32_t i = 0; i < world->node_count; i++) {
+        const sim_node *node = &world->nodes[i];
+        const sim_shadow *shadow = &node->shadow;
+        bool cut = node->cut_in_us > world->now_us || node->cut_out_us > world->now_us;
+        if (node != fresh && node->alive && !node->paused && cut && shadow->ever_led &&
+            shadow->own) {
+            sim_hit(world, SIM_LEADER_CUT_OFF);
+        }
+    }
+}
+
+/* The fencing token grows from term to term, whoever leads. */
+void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token) {
+    sim_server *server = &world->server;
+    bool excused = world->config.skew == SIM_SKEW_BEYOND || judge_was_emptied(world, node);
+    if (token <= server->highest_token && !excused) {
+        sim_fail(world, node, "token %" PRIu64 " after %" PRIu64, token, server->highest_token);
+    }
+    if (token > server->highest_token) server->highest_token = token;
+    judge_cut_off(world, node);
+}
+
+/* After the faults have stopped nobody loses but by release. */
+void sim_judge_loss(sim_world *world, const sim_node *node, lease_reason reason) {
+    if (world->phase < SIM_PHASE_STABLE || reason == LEASE_REASON_RELEASED) return;
+    sim_fail(world, node, "lost its term for reason %d without any fault", (int)reason);
+}

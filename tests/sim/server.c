@@ -1,0 +1,285 @@
+/* The API server, as far as one Lease is concerned (kubernetes pkg/registry/coordination/lease
+ * strategy.go, apiserver pkg/registry/generic/registry store.go), and the admin. */
+#include <string.h>
+
+#include "sim.h"
+
+/* -- Storage ----------------------------------------------------------------------------------- */
+
+static void server_stamp(sim_world *world, bool new_uid) {
+    sim_server *server = &world->server;
+    /* Other objects move the revision too. */
+    server->revision += (uint64_t)sim_random_range(&world->random_server, 1, 3);
+    sim_decimal(server->record.resource_version, sizeof server->record.resource_version,
+                world->config.opaque ? "v" : "", server->revision);
+    if (!new_uid) return;
+    server->uid++;
+    sim_decimal(server->record.uid, sizeof server->record.uid, "uid-", server->uid);
+}
+
+/* What is there before the first candidate starts: nothing, an unheld Lease, or a dead holder's. */
+void sim_server_init(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_config;
+    static const uint64_t origins[] = {0, 1000, UINT64_C(4294967290), UINT64_C(2147483640),
+                                       UINT64_C(9223372036854775800)};
+    server->revision = origins[sim_random_range(random, 0, 4)];
+    server->author = -1;
+    int64_t what = sim_random_range(random, 0, 3);
+    if (what == 0) return;
+    server->exists = true;
+    if (what >= 2) {
+        sim_copy(server->record.holder_identity, sizeof server->record.holder_identity, "former");
+        server->record.lease_duration_s = (int32_t)sim_random_range(random, 0, 40);
+        server->record.acquire_time_us = INT64_C(1700000000000000);
+        server->record.renew_time_us = INT64_C(1700000100000000);
+        server->record.lease_transitions = (int32_t)sim_random_range(random, 0, 9);
+        if (sim_random_chance(random, 100)) server->record.lease_transitions = INT32_MAX - 1;
+    }
+    server_stamp(world, true);
+}
+
+static bool server_valid(const lease_record *record) {
+    return record->lease_duration_s > 0 && record->lease_transitions >= 0;
+}
+
+/* Stores the record of a write. */
+static void server_store(sim_world *world, sim_message *message, bool new_uid) {
+    sim_server *server = &world->server;
+    sim_server before = *server;
+    bool coordinated = !new_uid && server->record.coordinated;
+    bool mine_only = new_uid || server->record.mine_only;
+    char uid[LEASE_MAX_VERSION + 1];
+    memcpy(uid, server->record.uid, sizeof uid);
+    server->record = message->record;
+    memcpy(server->record.uid, uid, sizeof uid);
+    server->record.coordinated = coordinated;
+    server->record.mine_only = mine_only;
+    server->exists = true;
+    server->replaced = before.exists ? before.revision : 0;
+    server->was_acquiring = message->acquiring;
+    server->author = message->node;
+    server->author_incarnation = message->incarnation;
+    server_stamp(world, new_uid);
+    message->applied = true;
+    sim_judge_stored(world, message, &before);
+    if (server->mood == SIM_MOOD_ALTER && sim_random_chance(&world->random_server, 500)) {
+        sim_hit(world, SIM_ALTERED);
+        if (sim_random_chance(&world->random_server, 500)) {
+            sim_copy(server->record.holder_identity, sizeof server->record.holder_identity,
+                     "webhook");
+            server->author = -1;
+        } else {
+            server->record.lease_duration_s += 5;
+        }
+    }
+}
+
+/* -- The verbs --------------------------------------------------------------------------------- */
+
+static lease_status server_create(sim_world *world, sim_message *message) {
+    sim_server *server = &world->server;
+    if (server->exists) {
+        if (server->replaced == 0 && server->author >= 0 && server->author != message->node) {
+            sim_hit(world, SIM_RACE_CREATE);
+        }
+        return LEASE_ALREADY_EXISTS;
+    }
+    if (message->record.lease_transitions < 0 || message->record.lease_duration_s < 0) {
+        return LEASE_INVALID;
+    }
+    server_store(world, message, true);
+    return LEASE_OK;
+}
+
+static lease_status server_update(sim_world *world, sim_message *message) {
+    sim_server *server = &world->server;
+    const lease_record *record = &message->record;
+    if (record->uid[0] != 0 && (!server->exists || strcmp(record->uid, server->record.uid) != 0)) {
+        return LEASE_CONFLICT;
+    }
+    if (!server_valid(record)) return LEASE_INVALID;
+    if (!server->exists) { /* create on update: the version is not compared */
+        server_store(world, message, true);
+        return LEASE_OK;
+    }
+    if (record->resource_version[0] == 0) return LEASE_INVALID;
+    if (strcmp(record->resource_version, server->record.resource_version) != 0) {
+        if (message->acquiring && server->was_acquiring && server->author != message->node) {
+            char replaced[LEASE_MAX_VERSION + 1];
+            sim_decimal(replaced, sizeof replaced, world->config.opaque ? "v" : "",
+                        server->replaced);
+            if (strcmp(record->resource_version, replaced) == 0) sim_hit(world, SIM_RACE_UPDATE);
+        }
+        if (message->release) sim_hit(world, SIM_RELEASE_REFUSED);
+        return LEASE_CONFLICT;
+    }
+    server_store(world, message, false);
+    return LEASE_OK;
+}
+
+static lease_status server_execute(sim_world *world, sim_message *message) {
+    switch (message->action) {
+    case LEASE_ACTION_CREATE: return server_create(world, message);
+    case LEASE_ACTION_UPDATE: return server_update(world, message);
+    case LEASE_ACTION_READ: return world->server.exists ? LEASE_OK : LEASE_NOT_FOUND;
+    case LEASE_ACTION_NONE: break;
+    }
+    return LEASE_UNEXPECTED;
+}
+
+/* In a bad mood most requests are answered with a failure; a 5xx may hide a write that was done. */
+static bool server_refuse(sim_world *world, sim_message *message) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    if (server->mood == SIM_MOOD_GOOD || server->mood == SIM_MOOD_ALTER) return false;
+    if (sim_random_chance(random, 200)) return false;
+    if (server->mood == SIM_MOOD_THROTTLE) {
+        static const int32_t waits_ms[] = {0, 1000, 1000, 5000, 3600000, INT32_MAX};
+        message->status = LEASE_THROTTLED;
+        message->retry_after_ms = waits_ms[sim_random_range(random, 0, 5)];
+        return true;
+    }
+    if (server->mood == SIM_MOOD_DENY) {
+        message->status = server->denial;
+        return true;
+    }
+    if (sim_random_chance(random, 400)) {
+        server_execute(world, message);
+        if (message->applied) sim_hit(world, SIM_ERROR_APPLIED);
+    }
+    message->status = LEASE_SERVER_ERROR;
+    message->maybe_applied = message->action != LEASE_ACTION_READ;
+    message->retry_after_ms = (int32_t)sim_random_range(random, 0, 2) * 1000;
+    return true;
+}
+
+void sim_server_handle(sim_world *world, sim_message *message) {
+    const sim_node *node = &world->nodes[message->node];
+    message->retry_after_ms = 0;
+    message->maybe_applied = false;
+    if (!server_refuse(world, message)) {
+        message->status = server_execute(world, message);
+        message->record = world->server.record;
+    }
+    sim_judge_arrival(world, message);
+    sim_trace(world, node, "... server: request %u %s%s -> revision %llu held by \"%s\"",
+              (unsigned)message->request_id, lease_status_name(message->status),
+              message->applied ? ", applied" : "", (unsigned long long)world->server.revision,
+              world->server.exists ? world->server.record.holder_identity : "(gone)");
+    sim_hash(world, (uint64_t)message->status ^ world->server.revision << 8);
+}
+
+/* -- Moods ------------------------------------------------------------------------------------- */
+
+void sim_server_mood(sim_world *world) {
+    static const lease_status denials[] = {LEASE_UNAUTHORIZED, LEASE_FORBIDDEN,
+                                           LEASE_NO_NAMESPACE, LEASE_INVALID};
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    server->mood = SIM_MOOD_GOOD;
+    if (sim_random_chance(random, 500)) return;
+    switch (sim_random_range(random, 0, 4)) {
+    case 0: if (sim_has(world, SIM_FAULT_ERRORS)) server->mood = SIM_MOOD_THROTTLE; break;
+    case 1: if (sim_has(world, SIM_FAULT_ERRORS)) server->mood = SIM_MOOD_ERRORS; break;
+    case 2: if (sim_has(world, SIM_FAULT_DENY)) server->mood = SIM_MOOD_DENY; break;
+    case 3: if (sim_has(world, SIM_FAULT_ALTER)) server->mood = SIM_MOOD_ALTER; break;
+    default: if (sim_has(world, SIM_FAULT_REFUSE)) server->mood = SIM_MOOD_DOWN; break;
+    }
+    server->denial = denials[sim_random_range(random, 0, 3)];
+    sim_trace(world, NULL, "the server's mood is %d", (int)server->mood);
+}
+
+void sim_server_heal(sim_world *world) {
+    sim_server *server = &world->server;
+    server->mood = SIM_MOOD_GOOD;
+    if (!server->exists || !server->record.coordinated) return;
+    server->record.coordinated = false;
+    server_stamp(world, false);
+}
+
+/* -- The admin --------------------------------------------------------------------------------- */
+
+static void admin_empty(sim_world *world, bool by_delete) {
+    sim_server *server = &world->server;
+    /* With strict_creation a deletion is survived; only client-go peers create at once then. */
+    if (by_delete && world->config.strict_creation && !world->config.peers) return;
+    server->emptied = server->revision;
+    server->emptied_by_delete = by_delete;
+}
+
+static void admin_edit_holder(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    const sim_node *node = &world->nodes[sim_random_range(random, 0, world->node_count - 1)];
+    bool candidate = node->kind != SIM_PEER && node->alive && sim_random_chance(random, 300);
+    sim_copy(server->record.holder_identity, sizeof server->record.holder_identity,
+             candidate ? node->identity : "kubectl");
+    /* With the time of its own last write an edit could not be told from that write. */
+    bool others_time = server->author >= 0 &&
+                       strcmp(world->nodes[server->author].identity, node->identity) != 0;
+    if (!others_time || sim_random_chance(random, 500)) server->record.renew_time_us += 1;
+    if (sim_random_chance(random, 100)) server->record.lease_transitions = INT32_MAX;
+    server->author = -1;
+}
+
+static void admin_edit_duration(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    int32_t before = server->record.lease_duration_s;
+    server->record.lease_duration_s = (int32_t)sim_random_range(random, 0, 3);
+    if (sim_random_chance(random, 300)) {
+        server->record.lease_duration_s = (int32_t)(world->config.duration_ms / 1000) + 7;
+    }
+    if (server->record.lease_duration_s < before) server->shortened = server->revision + 1;
+}
+
+static void admin_edit(sim_world *world, sim_fault what) {
+    sim_server *server = &world->server;
+    switch (what) {
+    case SIM_FAULT_LABELS: server->record.mine_only = !server->record.mine_only; break;
+    case SIM_FAULT_STORM:
+        server->storm_until_us =
+            world->now_us + sim_random_range(&world->random_server, 0, 5000000);
+        break;
+    case SIM_FAULT_EDIT: admin_edit_holder(world); break;
+    case SIM_FAULT_CLEAR:
+        sim_copy(server->record.holder_identity, sizeof server->record.holder_identity, "");
+        server->author = -1;
+        break;
+    case SIM_FAULT_DURATION: admin_edit_duration(world); break;
+    case SIM_FAULT_STRATEGY: server->record.coordinated = !server->record.coordinated; break;
+    default: break;
+    }
+    server->was_acquiring = false;
+    server_stamp(world, false);
+    if (what == SIM_FAULT_CLEAR) admin_empty(world, false);
+}
+
+void sim_admin_act(sim_world *world) {
+    static const sim_fault deeds[] = {SIM_FAULT_LABELS, SIM_FAULT_STORM, SIM_FAULT_EDIT,
+                                      SIM_FAULT_CLEAR, SIM_FAULT_DELETE, SIM_FAULT_DURATION,
+                                      SIM_FAULT_STRATEGY};
+    sim_server *server = &world->server;
+    sim_fault what = deeds[sim_random_range(&world->random_server, 0, 6)];
+    /* Whoever sets spec.strategy takes it away again, or there is nothing more to see. */
+    if (server->exists && server->record.coordinated) what = SIM_FAULT_STRATEGY;
+    bool storm = server->storm_until_us > world->now_us;
+    if (storm) what = SIM_FAULT_LABELS;
+    if (!server->exists || (!storm && !sim_has(world, what))) return;
+    if (what == SIM_FAULT_DELETE) {
+        server->exists = false;
+        server->author = -1;
+        server->was_acquiring = false;
+        memset(&server->record, 0, sizeof server->record);
+        server_stamp(world, false);
+        admin_empty(world, true);
+    } else {
+        admin_edit(world, what);
+    }
+    sim_trace(world, NULL, "the admin %s: revision %llu held by \"%s\" for %d s%s",
+              what == SIM_FAULT_DELETE ? "deletes" : "edits",
+              (unsigned long long)server->revision, server->record.holder_identity,
+              (int)server->record.lease_duration_s, server->record.coordinated ? ", strategy" : "");
+    sim_hash(world, (uint64_t)what ^ server->revision << 8);
+}

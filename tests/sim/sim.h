@@ -1,0 +1,479 @@
+/* A deterministic world around the elector: candidates with their own clocks, a network, an API
+ * server, an admin, peers that behave as client-go does, and a referee that knows the truth.
+ *
+ * One 64-bit seed chooses everything; the same seed gives the same run, bit for bit, on every
+ * compiler. No floating point, no real clock, no address and no uninitialised byte enters a run.
+ *
+ *   core.c    the elector itself: lease.h with its implementation, and nothing else
+ *   base.c    random numbers, trace, trace hash, failures, "sometimes" counters
+ *   net.c     messages under way: delay, loss, duplicates, partitions
+ *   server.c  the API server and the admin who edits its one Lease
+ *   node.c    clocks, and the loop that drives a core as lease_client does
+ *   peer.c    client-go's elector
+ *   check.c   the referee: what one candidate may do, from what it was told
+ *   judge.c   the referee: what all of them together may do, from what is true
+ *   config.c  what a seed chooses before the run: candidates, timing, clocks, kinds of faults
+ *   fault.c   which faults come when
+ *   world.c   the phases of a run, and its loop
+ *   main.c    run sets, options, the summary
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "lease.h"
+
+#define SIM_MAX_NODES 6
+#define SIM_MAX_MESSAGES 64
+#define SIM_MAX_WRITES 128 /* a minute under errors, so that a late one is still known */
+#define SIM_MAX_INBOX 8
+#define SIM_RATE_WINDOW 24 /* requests that the rate bound looks at together */
+#define SIM_NEVER INT64_MAX
+
+/* -- Time -----------------------------------------------------------------------------------------
+ * True time is in microseconds from the start of the run. A node reads its own clocks only. */
+
+typedef struct sim_clock {
+    int64_t origin_us;      /* boot time at true time 0 */
+    int64_t rate_ppm;       /* how much faster than true time it runs */
+    int64_t hidden_us;      /* what pauses of the whole machine have hidden from boot time */
+    int64_t stopped_us;     /* such a pause began then; SIM_NEVER = running */
+    int64_t wall_offset_us; /* wall time minus boot time */
+    int64_t wall_frozen_us; /* 0 = wall time runs */
+} sim_clock;
+
+/* -- Random numbers -------------------------------------------------------------------------------
+ * One stream for each purpose, so that a draw more in one does not shift the others. */
+
+typedef struct sim_random {
+    uint64_t state;
+} sim_random;
+
+uint64_t sim_random_next(sim_random *random);
+int64_t sim_random_range(sim_random *random, int64_t low, int64_t high); /* both included */
+bool sim_random_chance(sim_random *random, int32_t per_mille);
+
+/* -- Coverage -------------------------------------------------------------------------------------
+ * What must really have happened in a run set, so that the simulator stays honest when the code or
+ * the world changes: a run set in which one of them never happens fails. */
+
+#define SIM_SOMETIMES_LIST(X)                                                                      \
+    X(ANSWER_LOST_APPLIED, "a write was applied and its answer lost")                              \
+    X(READ_BACK, "an unanswered write of one's own was found by a read")                           \
+    X(CONFLICT_OWN, "409 on a write, then one's own write was found")                              \
+    X(EXISTS_OWN, "409 on a create, then one's own create was found")                              \
+    X(LATE_APPLIED, "a write was applied after its sender had given it up")                        \
+    X(LATE_REFUSED, "a write came after its sender had given it up, and was refused")              \
+    X(LATE_ANSWER, "an answer was delivered after it had been given up")                           \
+    X(AFTER_RELEASE, "a renewal reached the server after its sender had been asked to release")    \
+    X(AFTER_CRASH, "a write of a crashed candidate was applied")                                   \
+    X(RACE_UPDATE, "two followers wrote over one version")                                         \
+    X(RACE_CREATE, "two candidates created the Lease")                                             \
+    X(DUPLICATED, "a request was delivered twice")                                                 \
+    X(ACK_TOO_LATE, "the answer to a good write came after the validity it gives")                 \
+    X(DEADLINE_IN_FLIGHT, "leadership expired with a request under way")                           \
+    X(PAUSED_PAST_VALIDITY, "a leader was stopped for longer than its validity")                   \
+    X(LEADER_CUT_OFF, "the leader was cut off and somebody else took the Lease")                   \
+    X(OUTAGE_SURVIVED, "a leader renewed after failures in a row")                                 \
+    X(TAKEN, "a leader saw another holder")                                                        \
+    X(CLEARED, "a leader saw that the holder was emptied")                                         \
+    X(DELETED, "a leader saw that the Lease is gone")                                              \
+    X(COORDINATED, "a leader saw spec.strategy")                                                   \
+    X(CLOCK_JUMP, "wall time ran ahead of boot time under a leader")                               \
+    X(TWIN, "a candidate met its own identity, written by another")                                \
+    X(RESTARTED_SAME, "a restarted candidate found its name of before")                            \
+    X(FOREIGN_WRITE, "somebody else wrote the Lease of a leader")                                  \
+    X(STORM_SURVIVED, "a leader renewed among writes of others every few milliseconds")            \
+    X(OWN_DURATION, "the recorded duration was shorter than one's own, and one's own was waited")  \
+    X(RECORDED_DURATION, "the recorded duration was longer than one's own, and it was waited")     \
+    X(RENEW_BUMPED, "renewTime was set ahead of a wall clock that stands or went back")            \
+    X(CLOCK_BACK, "boot time was read as going back")                                              \
+    X(MACHINE_PAUSED, "a leader's machine was paused unseen by boot time")                         \
+    X(HELD_BACK, "a step was told that no connection is free")                                     \
+    X(RELEASED, "a release was applied")                                                           \
+    X(RELEASE_UNKNOWN, "a release was applied and its answer lost")                                \
+    X(RELEASE_REFUSED, "a release met a newer version")                                            \
+    X(CONTEND_EARLY, "a candidate stood again before its release was answered")                    \
+    X(RETRY_AFTER, "429 with Retry-After reached a leader")                                        \
+    X(ERROR_APPLIED, "5xx on a write that was applied")                                            \
+    X(DENIED, "a leader was refused for good (401, 403, 404 namespace, 422)")                      \
+    X(STRICT_CREATE, "the Lease was created unheld")                                               \
+    X(STRICT_WAIT, "an unheld Lease was taken after a wait from the first sight of its uid")       \
+    X(ABSENCE_WAITED, "a Lease was created after its absence had been waited out")                 \
+    X(OPAQUE_VERSION, "a term without fencing token: the version is not a number")                 \
+    X(TRANSITIONS_FULL, "leaseTransitions stood at its largest value")                             \
+    X(ALTERED, "the server stored another record than was written")                                \
+    X(FAIL_OPEN, "the range failed open")                                                          \
+    X(OPEN_BOUND, "the range closed because max_fail_open_ms had passed")                          \
+    X(OPEN_REFUSED, "silence beyond validity ended with a refusal, and the range closed")          \
+    X(PEER_LED, "a client-go peer was elected")                                                    \
+    X(PEER_OVERLAP, "a client-go peer led beside another: the referee can see two leaders")        \
+    X(SKEW_OVERLAP, "clocks beyond the tolerated skew gave two leaders: the referee sees it")      \
+    X(EXCUSED_CLEAR, "two leaders after an admin or a peer emptied a held Lease")                  \
+    X(EXCUSED_DELETE, "two leaders after a deletion without strict_creation")
+
+typedef enum sim_sometimes {
+#define SIM_ENUM(name, text) SIM_##name,
+    SIM_SOMETIMES_LIST(SIM_ENUM)
+#undef SIM_ENUM
+    SIM_SOMETIMES_COUNT
+} sim_sometimes;
+
+const char *sim_sometimes_text(sim_sometimes what);
+
+typedef struct sim_stats {
+    uint64_t runs;
+    uint64_t elections;
+    uint64_t events;
+    uint64_t requests;
+    uint64_t simulated_us;
+    uint64_t hash;
+    int64_t worst_crash_permille;   /* takeover after a crash, in parts of its bound */
+    int64_t worst_release_permille; /* ... after a release */
+    int64_t longest_overlap_ms[SIM_SOMETIMES_COUNT]; /* excused ones, by their reason */
+    uint64_t sometimes[SIM_SOMETIMES_COUNT];
+} sim_stats;
+
+/* -- Configuration of a run -------------------------------------------------------------------- */
+
+typedef enum sim_fault {
+    SIM_FAULT_SLOW,      /* answers take up to several time limits */
+    SIM_FAULT_LATE,      /* a request may arrive up to a minute later */
+    SIM_FAULT_LOSS,
+    SIM_FAULT_DUPLICATE,
+    SIM_FAULT_PARTITION,
+    SIM_FAULT_RESET,     /* the connection ends, or the answer is no answer */
+    SIM_FAULT_REFUSE,    /* no connection at all, said at once */
+    SIM_FAULT_ERRORS,    /* 429, 5xx */
+    SIM_FAULT_DENY,      /* 401, 403, 404 namespace, 422 */
+    SIM_FAULT_ALTER,     /* the server stores another record than was sent */
+    SIM_FAULT_PAUSE,     /* SIGSTOP, SIGCONT; boot time goes on */
+    SIM_FAULT_MACHINE,   /* the same for the machine: boot time stands, wall time jumps after */
+    SIM_FAULT_CRASH,
+    SIM_FAULT_RELEASE,
+    SIM_FAULT_WALL,      /* wall time steps */
+    SIM_FAULT_FROZEN,    /* wall time stands */
+    SIM_FAULT_BACK,      /* boot time is read a little too early once */
+    SIM_FAULT_LAZY,      /* the loop wakes late, and sometimes for nothing */
+    SIM_FAULT_BUSY,      /* no connection is free for a while */
+    SIM_FAULT_LABELS,    /* the admin touches metadata */
+    SIM_FAULT_STORM,     /* ... every few milliseconds for a while */
+    SIM_FAULT_EDIT,      /* ... writes another holder */
+    SIM_FAULT_CLEAR,     /* ... empties the holder */
+    SIM_FAULT_DELETE,
+    SIM_FAULT_DURATION,  /* ... writes another duration, or none */
+    SIM_FAULT_STRATEGY,
+    SIM_FAULT_COUNT
+} sim_fault;
+
+typedef enum sim_skew {
+    SIM_SKEW_NONE,    /* crystals: 200 ppm */
+    SIM_SKEW_RANDOM,  /* within what the timing tolerates */
+    SIM_SKEW_EXTREME, /* exactly what it tolerates, alternating */
+    SIM_SKEW_BEYOND   /* more: two leaders are possible, and are counted */
+} sim_skew;
+
+typedef struct sim_config {
+    uint32_t faults; /* 1 << sim_fault */
+    sim_skew skew;
+    int64_t rho_ppm;
+    int64_t slowest_ppm;     /* the slowest clock runs that much behind true time */
+    int64_t duration_ms;     /* the longest lease duration of all candidates */
+    int64_t chaos_us;        /* how long the faults last */
+    int64_t fault_gap_us;    /* between two faults of candidates, on average */
+    int64_t latency_us;      /* of one message without faults, at most */
+    int32_t clean_elections; /* after the faults: crashes and releases against the bounds */
+    bool strict_creation;
+    bool twins;         /* two candidates share one identity */
+    bool same_identity; /* a restarted candidate keeps its identity */
+    bool opaque;        /* versions are not numbers */
+    bool mixed;         /* candidates with different lease durations */
+    bool peers;         /* client-go takes part */
+} sim_config;
+
+/* -- Messages ---------------------------------------------------------------------------------- */
+
+typedef struct sim_message {
+    bool used;
+    bool answer;  /* on its way back */
+    bool no_effect; /* the sender learns the status, the server never sees it */
+    bool acquiring; /* it makes its sender the holder */
+    bool release;
+    int32_t node;
+    uint32_t incarnation;
+    uint32_t request_id;
+    lease_action action;
+    lease_status forced;   /* what the sender is told whatever the server says; OK = the truth */
+    lease_status status;
+    bool maybe_applied;
+    bool applied;
+    int32_t retry_after_ms;
+    int64_t deliver_us;
+    uint64_t order;        /* breaks ties by age */
+    lease_record record;
+} sim_message;
+
+typedef struct sim_net {
+    sim_message pool[SIM_MAX_MESSAGES];
+    uint16_t heap[SIM_MAX_MESSAGES]; /* of pool indexes, earliest first */
+    int32_t heap_count;
+    uint16_t free_list[SIM_MAX_MESSAGES];
+    int32_t free_count;
+    uint64_t order;
+} sim_net;
+
+/* -- The server -------------------------------------------------------------------------------- */
+
+typedef enum sim_mood {
+    SIM_MOOD_GOOD,
+    SIM_MOOD_THROTTLE, /* 429 */
+    SIM_MOOD_ERRORS,   /* 5xx */
+    SIM_MOOD_DENY,
+    SIM_MOOD_ALTER,
+    SIM_MOOD_DOWN      /* refuses connections */
+} sim_mood;
+
+typedef struct sim_server {
+    bool exists;
+    lease_record record;
+    uint64_t revision;     /* of the last write; never goes back */
+    uint64_t uid;
+    int32_t author;        /* the node whose write holder and times are; -1 = nobody of ours */
+    uint32_t author_incarnation;
+    uint64_t replaced;     /* the revision which the last write was over */
+    bool was_acquiring;    /* ... and it made its sender the holder */
+    uint64_t emptied;      /* revision: a holder was emptied, or deleted, by somebody else */
+    bool emptied_by_delete;
+    uint64_t shortened;    /* revision: a duration was made shorter by hand */
+    sim_mood mood;
+    lease_status denial;
+    int64_t mood_until_us;
+    int64_t storm_until_us;
+    uint64_t highest_token;
+} sim_server;
+
+/* -- Candidates -------------------------------------------------------------------------------- */
+
+/* A write of the present incarnation, as the referee knows it. */
+typedef struct sim_write {
+    uint32_t id;
+    bool self;    /* it names its sender as the holder */
+    bool applied;
+    bool refused; /* its sender was told that it was not applied; a second copy may have been */
+    int64_t sent_ms; /* on the sender's clock */
+    int64_t renew_us;
+    uint64_t revision;
+} sim_write;
+
+/* What the referee knows about one incarnation from what it was told; see check.c. */
+typedef struct sim_shadow {
+    bool leading;          /* between ACQUIRED and LOST */
+    uint64_t token;
+    uint64_t last_token;
+    int64_t valid_until_ms;
+    int64_t work_until_ms; /* the guarded work may go on until then */
+    int64_t now_ms;        /* the latest boot time it was told */
+    lease_action pending;
+    uint32_t pending_id;
+    int64_t pending_sent_ms;
+    int64_t give_up_ms;
+    bool answered_now;     /* this step brought the answer to its request */
+    lease_status status;   /* of the last answer */
+    bool told;             /* something about the Lease is known */
+    bool exists;
+    lease_record seen;     /* the version told last */
+    int64_t seen_ms;       /* when it was first told */
+    int64_t absent_ms;     /* when the absence was first told */
+    int64_t uid_ms;        /* when the uid was first told */
+    bool uid_held;         /* ... and it has been held since */
+    bool seen_held;
+    bool own;              /* seen is a write of this incarnation */
+    bool range_held;       /* the range may be open: one's own write was the last thing seen */
+    bool ever_led;
+    bool was_open;
+    bool released;         /* RELEASE without CONTEND */
+    bool release_told;     /* RELEASED was reported */
+    lease_status write_status; /* of the last write */
+    uint32_t settled_id;   /* the last acknowledged write: older ones may be forgotten */
+    bool unknown;          /* a write is under way, or ended without telling its fate */
+    int32_t failures;      /* in a row */
+    int32_t at_once;       /* requests in a row that followed an answer without a pause */
+    char reported[LEASE_MAX_IDENTITY + 3]; /* the holder reported last */
+    int64_t sent_at_us[SIM_RATE_WINDOW]; /* true time */
+    uint32_t sent_count;
+    sim_write writes[SIM_MAX_WRITES];
+    uint32_t write_count;
+} sim_shadow;
+
+/* client-go tools/leaderelection, as far as it can be seen from outside; see peer.c. */
+typedef struct sim_peer {
+    bool renewing;        /* past the acquire loop: OnStartedLeading has run */
+    bool cached;          /* an object to write over */
+    bool observed_any;
+    int32_t stage;        /* of the try under way; see peer.c */
+    lease_record object;  /* resourcelock.LeaseLock: the cached object */
+    lease_record observed; /* observedRecord */
+    lease_record raw;     /* observedRawRecord, whole seconds */
+    lease_record wanted;  /* the record of the try under way */
+    int64_t observed_ms;
+    int64_t try_ms;       /* "now" of the try under way */
+    int64_t next_ms;      /* the next try */
+    int64_t tick_ms;      /* the renew loop's next tick */
+    int64_t deadline_ms;  /* of the renew loop's context, or of the release */
+    int64_t give_up_ms;   /* of the request under way */
+    uint32_t requests;
+} sim_peer;
+
+typedef enum sim_kind { SIM_CANDIDATE, SIM_OBSERVER, SIM_PEER } sim_kind;
+
+typedef struct sim_node {
+    int32_t index;
+    sim_kind kind;
+    bool alive;
+    bool paused;
+    bool unseen_pause; /* its machine was paused and it has not run since */
+    uint32_t incarnation;
+    uint32_t starts;   /* of new identities */
+    char identity[32];
+    lease_core_desc desc;
+    sim_clock clock;
+    int64_t back_ms;      /* the next reading of boot time is that much too early */
+    int64_t last_ms;      /* the latest reading of boot time */
+    lease_core core;
+    lease_core_output out;
+    sim_peer peer;
+    sim_shadow shadow;
+    /* the loop */
+    int64_t wake_us;      /* true time at which it acts next */
+    int64_t busy_until_us;
+    int64_t contend_us;
+    int64_t tick_us;      /* a step for nothing */
+    int64_t resume_us;
+    int64_t restart_us;
+    uint16_t inbox[SIM_MAX_INBOX];
+    int32_t inbox_count;
+    /* the network around it */
+    int64_t cut_out_us;   /* requests are lost until then */
+    int64_t cut_in_us;    /* answers are lost until then */
+    int64_t refused_us;   /* no connection until then */
+} sim_node;
+
+/* -- The world --------------------------------------------------------------------------------- */
+
+typedef enum sim_phase {
+    SIM_PHASE_CHAOS,
+    SIM_PHASE_HEAL,   /* the faults have stopped: somebody must lead within a bound */
+    SIM_PHASE_STABLE, /* ... and keep leading */
+    SIM_PHASE_CRASH,  /* the leader was killed: the next one within a bound */
+    SIM_PHASE_RELEASE, /* the leader has released */
+    SIM_PHASE_DONE
+} sim_phase;
+
+typedef struct sim_world {
+    uint64_t seed;
+    bool trace;
+    unsigned char fill; /* what uninitialised memory of the core holds */
+    bool failed;
+    char failure[320];
+    sim_stats *stats;
+    uint64_t hash;
+    int64_t now_us;
+    sim_config config;
+    sim_random random_config, random_net, random_server, random_fault, random_core, random_peer;
+    sim_net net;
+    sim_server server;
+    sim_node nodes[SIM_MAX_NODES];
+    int32_t node_count;
+    sim_phase phase;
+    int64_t phase_began_us;
+    int64_t phase_until_us;
+    int32_t stutter_node; /* its machine is paused again and again, each time for a little */
+    int32_t stutters_left;
+    int64_t node_fault_us; /* the next of each kind */
+    int64_t net_fault_us;
+    int64_t server_fault_us;
+    int64_t admin_us;
+    int32_t clean_left;
+    int32_t former; /* the leader that was killed or has released */
+} sim_world;
+
+/* base.c */
+#if defined(__GNUC__)
+#define SIM_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define SIM_PRINTF(text, first)
+#endif
+void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) SIM_PRINTF(3, 4);
+void sim_trace(const sim_world *world, const sim_node *node, const char *format, ...)
+    SIM_PRINTF(3, 4);
+void sim_hash(sim_world *world, uint64_t value);
+void sim_hit(sim_world *world, sim_sometimes what);
+bool sim_has(const sim_world *world, sim_fault fault);
+void sim_copy(char *to, size_t capacity, const char *from);
+void sim_decimal(char *to, size_t capacity, const char *prefix, uint64_t value);
+
+/* net.c */
+void sim_net_init(sim_world *world);
+int64_t sim_net_next_us(const sim_world *world);
+sim_message *sim_net_pop(sim_world *world);
+void sim_net_free(sim_world *world, sim_message *message);
+void sim_net_request(sim_world *world, sim_node *node, const sim_message *request);
+void sim_net_answer(sim_world *world, sim_message *message);
+void sim_net_clear(sim_world *world);
+
+/* server.c */
+void sim_server_init(sim_world *world);
+void sim_server_handle(sim_world *world, sim_message *message);
+void sim_server_mood(sim_world *world);
+void sim_server_heal(sim_world *world);
+void sim_admin_act(sim_world *world);
+
+/* node.c */
+int64_t sim_clock_boot_us(const sim_clock *clock, int64_t now_us);
+int64_t sim_clock_when_us(const sim_clock *clock, int64_t boot_ms);
+int64_t sim_node_boot_ms(const sim_world *world, const sim_node *node);
+int64_t sim_node_wall_us(const sim_world *world, const sim_node *node);
+void sim_node_start(sim_world *world, sim_node *node);
+void sim_node_crash(sim_world *world, sim_node *node);
+void sim_node_pause(sim_world *world, sim_node *node, int64_t span_us, bool machine);
+void sim_node_release(sim_world *world, sim_node *node, int64_t contend_us);
+void sim_node_contend(sim_world *world, sim_node *node);
+void sim_node_heal(sim_world *world, sim_node *node);
+void sim_node_act(sim_world *world, sim_node *node);
+void sim_node_deliver(sim_world *world, sim_message *message);
+bool sim_node_leads(const sim_world *world, const sim_node *node);
+
+/* peer.c */
+void sim_peer_start(sim_world *world, sim_node *node);
+void sim_peer_act(sim_world *world, sim_node *node);
+void sim_peer_answer(sim_world *world, sim_node *node, const sim_message *message);
+void sim_peer_cancel(sim_world *world, sim_node *node);
+
+/* check.c */
+void sim_check_start(sim_world *world, sim_node *node);
+void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *input);
+void sim_check_output(sim_world *world, sim_node *node, const lease_core_input *input);
+const sim_write *sim_check_own_write(const sim_node *node, const lease_record *record);
+bool sim_is_denial(lease_status status);
+
+/* judge.c */
+void sim_judge_stored(sim_world *world, const sim_message *message, const sim_server *before);
+void sim_judge_arrival(sim_world *world, const sim_message *message);
+void sim_judge_leaders(sim_world *world, const sim_node *node);
+void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token);
+void sim_judge_loss(sim_world *world, const sim_node *node, lease_reason reason);
+
+/* config.c */
+void sim_configure(sim_world *world);
+
+/* fault.c */
+int32_t sim_leader(const sim_world *world);
+void sim_fault_node(sim_world *world);
+void sim_fault_net(sim_world *world);
+void sim_fault_server(sim_world *world);
+void sim_fault_admin(sim_world *world);
+
+/* world.c */
+void sim_world_run(sim_world *world, sim_stats *stats, uint64_t seed, bool trace,
+                   unsigned char fill);
+
+#endif

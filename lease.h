@@ -1,5 +1,193 @@
 /* lease.h 0.1.0 -- leader election on a Kubernetes Lease: who leads, from when to when
- * SPDX-License-Identifier: MIT */
+ * SPDX-License-Identifier: MIT
+ *
+ * lease.h gives a C or C++ program a lease over a coordination.k8s.io/v1 Lease: at most one of all
+ * the processes that contend for it is the leader at any instant, each term has a fencing token,
+ * and the time range of the term can be asked for. It is the elector, a small HTTPS client for the
+ * Kubernetes API, and metrics, in one file, over mbedTLS, llhttp and jsmn.
+ *
+ * It is not a general Kubernetes client, not a mutex inside one process, and not a lock that makes
+ * a stale writer harmless by itself: for that the resource must check the fencing token (LIMITS).
+ *
+ * CONTENTS
+ *   Here: FIRST PROGRAM, BUILD, MODEL, TIMING, LEADER OR RANGE, OPTIONS, THREADS AND CALLBACKS,
+ *   FORK AND SIGNALS, MEMORY, ERRORS, METRICS, SECURITY, LIMITS; then the interface, at "#ifndef
+ *   LEASE_H". Behind it the implementation. It is read from top to bottom, each section uses only
+ *   what stands above it, and a search for >>name finds it:
+ *
+ *     >>config       options, limits, and the includes of system and third-party headers
+ *     >>base         status texts, errors, bounded text, small files, randomness, atomics
+ *     >>time         the two clocks, and the text form of wall time
+ *     >>rules        the rules as pure functions: timing, time range, when to write, pace
+ *     >>core         the elector: decides, never acts
+ *     >>json         strict reading over jsmn, writing
+ *     >>http         one answer read over llhttp, within limits
+ *     >>net          name resolution and the non-blocking TCP connection
+ *     >>tls          mbedTLS: trust, name check, handshake; the built-in transport
+ *     >>link         one kept connection and the exchange on it
+ *     >>credentials  names, bearer tokens, the pod's service account, kubeconfig
+ *     >>kube         Lease URLs and bodies, answers to lease_status
+ *     >>backend      locks other than a Kubernetes Lease: files of one host, and memory
+ *     >>metrics      Prometheus text and OpenMetrics
+ *     >>events       client and lease; what they tell callbacks and other threads
+ *     >>runner       the loop: drives N leases over the connection
+ *     >>public       the functions of the interface
+ *
+ * FIRST PROGRAM
+ *
+ *     #define LEASE_IMPLEMENTATION      // in exactly one file, before the first include
+ *     #include "lease.h"
+ *     #include <stdio.h>
+ *
+ *     int main(void) {
+ *         lease_error error;
+ *         lease_client *client;
+ *         lease *self;
+ *         lease_desc desc = {0};
+ *         desc.name = "nightly";
+ *         if (lease_client_create(NULL, &client, &error) != LEASE_OK ||
+ *             lease_create(client, &desc, &self, &error) != LEASE_OK ||
+ *             lease_client_start(client) != LEASE_OK) {
+ *             fprintf(stderr, "%s\n", error.message);
+ *             return 1;
+ *         }
+ *         for (;;) {
+ *             if (lease_is_leader(self)) do_a_little_work();
+ *             sleep_a_little();
+ *         }
+ *     }
+ *
+ *   In a pod this finds its credentials by itself; elsewhere it takes $KUBECONFIG or
+ *   ~/.kube/config. The ServiceAccount needs get, create and update on leases
+ *   (examples/kubernetes/rbac.yaml). More: examples/ -- an event loop of your own, the elector
+ *   alone, fencing, time ranges.
+ *
+ * BUILD
+ *     cc app.c -lmbedtls -lmbedx509 -lmbedcrypto -lllhttp -lpthread
+ *   C11 or C++17 (as C++, compile the implementation with -std=c++17). mbedTLS 2.28 or 3.x, llhttp
+ *   8.1 or later, jsmn 1.1; gcc or clang; glibc or musl. All other files include it without the
+ *   macro. Debian 12 has llhttp as C sources in node-llhttp: compile /usr/share/llhttp/ with it.
+ *
+ * MODEL
+ *
+ *              held by another: wait a full             acknowledged
+ *              duration from observing it     take        write
+ *     FOLLOWER ----------------------------> (write) --------------> LEADER --+ renew every
+ *        ^ ^                                    | conflict             |  ^---+ retry_period
+ *        | +------------------------------------+                      |
+ *        +---- deadline passed, another holder seen, released ---------+
+ *
+ *   Leadership is a deadline and never a flag: each acknowledged write makes us leader until
+ *   renew_deadline after the clock reading that was taken before it was SENT. The question is
+ *   answered at use, so a process that was stopped, swapped out or suspended wakes up as what it
+ *   is: not leader any more. All of it is counted on CLOCK_BOOTTIME; wall time goes into the
+ *   record.
+ *
+ *     leader     sent      answered             deadline     work has ended
+ *     ------------|-----------|--------------------|--------------|
+ *                 |<-------- renew_deadline ------>|<stop_budget->|
+ *     follower      observed                                           may take it
+ *     ----------------|<----------------- lease_duration ----------------->|
+ *
+ *   A follower never compares clocks with anybody: it waits a full duration, the longer one of the
+ *   recorded and its own, from the moment at which it saw the version that it then replaces.
+ *
+ * TIMING
+ *   lease_create refuses what is not safe:
+ *
+ *       (renew_deadline + stop_budget) * 1.01 + 1 ms  <=  lease_duration
+ *
+ *   The defaults 15 s / 10 s / 2 s / 300 ms tolerate clocks that differ in rate by 45 % and API
+ *   outages of 8 s; a crashed leader is replaced within lease_duration and one retry_period of its
+ *   last renewal, a released Lease within one retry_period. All replicas should agree on the
+ *   values. The log callback prints what a configuration tolerates when a lease is created.
+ *
+ * LEADER OR RANGE
+ *   lease_is_leader, lease_remaining_ms, lease_token: strict. At most one process, ever.
+ *   lease_range: Google's Range(). The span of wall time in which data may be written: from the
+ *   start of our term to a duration behind the last renewal. When the API falls silent it FAILS
+ *   OPEN: the last holder goes on, so that an outage of the API is no gap in the data. It opens
+ *   only on silence (no connection, no answer, 429, 5xx), never on an answer that refuses, never
+ *   before a first term or after a release, and it closes at once when another holder is seen. If
+ *   only the holder is cut off, two ranges can overlap until it sees the other: open trades gaps
+ *   for duplicates. max_fail_open_ms bounds that.
+ *
+ * OPTIONS
+ *   At run time: the fields of lease_client_desc and lease_desc. All zero is a good configuration,
+ *   each field says what zero means; strings are copied, and what is too long is refused.
+ *   At compile time, in the implementing file only, before the include (LEASE_API: everywhere):
+ *     LEASE_API              linkage of the functions; "static" keeps them to one file. Default
+ *     extern
+ *     LEASE_NO_TLS           without mbedTLS; lease_client_desc.transport is then required
+ *     LEASE_NO_THREADS       without pthreads: no lease_client_start, and one thread for all calls
+ *     LEASE_NO_DNS           the server is an IP address; saves getaddrinfo in a static binary
+ *     LEASE_MAX_LEASES       per client, default 4096
+ *     LEASE_ASSERT(x)        default assert: invariants of ours, never input
+ *     LEASE_CALLOC(n, size)  LEASE_FREE(pointer): both or neither; default calloc and free
+ *
+ * THREADS AND CALLBACKS
+ *   A client is driven by one thread at a time: yours, calling lease_client_poll or _run, or its
+ *   own after lease_client_start. Callbacks come on that thread, with no lock held, in this order
+ *   within one step: lost, released, leader changed, acquired, renewed, failures. They should be
+ *   short: while one runs nothing is renewed (and the deadline passes all the same, so nothing is
+ *   unsafe). The questions may be asked from any thread and any signal handler. They take no lock,
+ *   allocate nothing, and token and deadline always belong together. lease_create, _destroy,
+ *   _release and _contend may be called from any thread and from callbacks; after lease_destroy
+ *   has returned no callback of that lease runs or begins, unless it is called from that very
+ *   callback. In the interface "Threads: any" and "Callbacks: yes" repeat this where it applies.
+ *   lease_release is for after the work: validity ends first, then the Lease is given back. To stop
+ *   cleanly: end the work, lease_release, wait for LEASE_EVENT_RELEASED, destroy.
+ *
+ * FORK AND SIGNALS
+ *   A child of fork reads "not leader", and the client's functions refuse it with LEASE_FORKED: the
+ *   connection is the parent's. Create clients in the process that uses them; exec is fine, no
+ *   descriptor of ours survives it. SIGPIPE is never raised. lease_client_stop is
+ *   async-signal-safe.
+ *
+ * MEMORY
+ *   lease_client_create allocates all buffers of the client (about 400 KiB of address space, of
+ *   which a tenth is ever touched), lease_create those of the lease; a new connection takes what
+ *   mbedTLS needs (about 40 KiB). A renewal allocates nothing. All input is bounded: answers 64
+ *   KiB, JSON 1,024 tokens and depth 16, headers 16 KiB and 100, kubeconfig 512 KiB, PEM 256 KiB,
+ *   token 16 KiB.
+ *
+ * ERRORS
+ *   Functions return a lease_status; LEASE_OK is 0, failures are negative and grouped by who can
+ *   mend them. lease_error carries the sentence, written once where the fault was found: it names
+ *   the field, the file or the RBAC verb to change, and never holds a secret. Trouble on the way
+ *   to the server is no error of a call: it is retried, at a pace that fits its kind, and told as
+ *   LEASE_EVENT_RENEW_FAILED while leader and LEASE_EVENT_ERROR otherwise, once for each new kind.
+ *
+ * METRICS
+ *   lease_metrics_write writes Prometheus text or OpenMetrics for all leases of a client, computed
+ *   at the call: PREFIX_is_held, PREFIX_failing_open (Google's two, label key="ns/name"),
+ *   leader_election_master_status and leader_election_slowpath_total (client-go's, label name),
+ *   and PREFIX_valid_seconds, _last_renewal_age_seconds, _fencing_token, _renewals_total{result},
+ *   _acquisitions_total, _losses_total, _leader_changes_total, _foreign_writes_total, _build_info.
+ *
+ * SECURITY
+ *   HTTPS only, TLS 1.2 or 1.3. The certificate must be signed by the configured CA (never by the
+ *   system's) and carry the server's name or IP address as alternative name; no byte of a request,
+ *   let alone the token, leaves before. insecure_skip_verify switches the check off, and the token
+ *   with it. Redirects are never followed, proxies never used. Token, CA and client certificate are
+ *   read again as Kubernetes rotates them. Bodies are spliced from validated JSON, names checked
+ *   before they stand in a URL. Answers are hostile until checked.
+ *
+ * LIMITS
+ *   The promise is: at most one strict leader at any instant, if every contender keeps the rules
+ *   above and clock rates differ by less than the tolerated skew. client-go's own electors do not
+ *   keep them all: beside one of those it is our process that is never wrong, not theirs. An
+ *   administrator who edits or deletes the Lease by hand can hand it to another at once; so can a
+ *   restore of etcd from a backup. A first ever contender that finds no Lease creates it and leads,
+ *   as client-go does: after a deletion that can be early. strict_creation waits a duration
+ *   instead. A machine that is paused with its boot clock standing still (snapshots) is noticed by
+ *   its wall clock, once that is set right. And no lease can recall a write that is already on its
+ *   way: check lease_remaining_ms before each effect, and let the resource refuse a token lower
+ *   than the highest it has seen (examples/04_fencing.c). The token is the resourceVersion of the
+ *   acquiring write: it grows over all terms and deletions, but is 0 where a server's versions are
+ *   not numbers. The token of a term read back from a write without an answer belongs to that
+ *   write as well.
+ */
 
 #if defined(LEASE_IMPLEMENTATION) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* getrandom, CLOCK_BOOTTIME, MADV_WIPEONFORK */
@@ -32,9 +220,9 @@ extern "C" {
 #define LEASE_MAX_IDENTITY 253  /* our own holder identity */
 #define LEASE_MAX_VERSION 63    /* resourceVersion and uid */
 
-/* -- Errors ---------------------------------------------------------------------------------------
- * One list: name, value, sentence. 0 is success, everything negative is a failure, grouped by who can
- * mend it. LEASE_FORBIDDEN is the constant, "forbidden" what lease_status_name() gives. */
+/* -- Errors --------------------------------------------------------------------------------------
+ * One list: name, value, sentence. 0 is success, everything negative is a failure, grouped by who
+ * can mend it. LEASE_FORBIDDEN is the constant, "forbidden" what lease_status_name() gives. */
 #define LEASE_STATUS_LIST(X)                                                                       \
     X(OK, ok, 0, "ok")                                                                             \
     /* The caller: change the field of the desc, the file or the variable that the error names. */ \
@@ -118,9 +306,7 @@ typedef enum lease_stage {
 typedef struct lease_error {
     lease_status status;
     lease_stage stage;
-    int32_t http_status; /* 0 = no answer */
-    int32_t tls_code;    /* mbedTLS error, 0 = none */
-    int32_t sys_errno;   /* 0 = none */
+    int32_t http_status, tls_code, sys_errno; /* of the server, mbedTLS, the system; 0 = none */
     char message[256];
 } lease_error;
 
@@ -128,19 +314,17 @@ LEASE_API const char *lease_status_name(lease_status status); /* "forbidden"; ne
 LEASE_API const char *lease_status_text(lease_status status); /* the sentence; never NULL */
 LEASE_API const char *lease_version(void);                    /* LEASE_VERSION_STRING */
 
-/* -- Layer 1: the elector alone -------------------------------------------------------------------
+/* -- Layer 1: the elector alone ------------------------------------------------------------------
  * Caller-owned, nothing to release, no clock, no I/O, no heap: it is told what happened and answers
  * what to do. Most programs use layer 2, which drives one core for each lease.
  * Threads: one at a time. Times: now_ms is any clock that counts suspended time and never goes back
  * (CLOCK_BOOTTIME), the same origin on every call; wall_us is Unix time in microseconds. */
 
-/* What a Lease says. Times in Unix microseconds, 0 = absent. */
-typedef struct lease_record {
+typedef struct lease_record { /* what a Lease says; times in Unix microseconds, 0 = absent */
     char holder_identity[LEASE_MAX_IDENTITY + 3]; /* "" = unheld */
     char uid[LEASE_MAX_VERSION + 1];
     char resource_version[LEASE_MAX_VERSION + 1]; /* opaque, but for the fencing token */
-    int64_t acquire_time_us;
-    int64_t renew_time_us;
+    int64_t acquire_time_us, renew_time_us;
     int32_t lease_duration_s; /* 0 = absent */
     int32_t lease_transitions;
     bool coordinated; /* spec.strategy is set */
@@ -227,14 +411,11 @@ typedef struct lease_core_output {
     int64_t stop_by_ms; /* LOST: the work must have ended by then */
 } lease_core_output;
 
-/* A time range in wall time: [start_us, end_us), Unix microseconds. */
 typedef struct lease_time_range {
-    int64_t start_us;
-    int64_t end_us;
+    int64_t start_us, end_us; /* [start, end), Unix microseconds */
 } lease_time_range;
 
-/* What is needed to answer Range() at any later instant; kept by the core, read with
- * lease_core_range(). Google pkg/lease lease.go: Range. */
+/* What lease_core_range() needs at any later instant. Google pkg/lease lease.go: Range. */
 typedef struct lease_range_state {
     bool held;               /* we are the last known holder */
     bool silent;             /* the last attempt got no answer at all */
@@ -246,8 +427,7 @@ typedef struct lease_range_state {
     int64_t duration_us;
 } lease_range_state;
 
-/* How many unanswered writes are remembered for reading back. */
-#define LEASE_CORE_ATTEMPTS 8
+#define LEASE_CORE_ATTEMPTS 8 /* unanswered writes that are remembered for reading back */
 
 /* The elector. Read what you like, change nothing. */
 typedef struct lease_core {
@@ -255,7 +435,7 @@ typedef struct lease_core {
     char own_identity[LEASE_MAX_IDENTITY + 1];
     lease_record seen;    /* the last version observed */
     bool exists;          /* seen is a Lease, not its absence */
-    bool answered;        /* the API has answered at least once */
+    bool answered;        /* ... the API has answered at least once */
     bool seen_held;       /* this process has seen the Lease held */
     bool uid_held;        /* ... under its present uid */
     bool released;        /* stands aside until LEASE_INPUT_CONTEND */
@@ -273,44 +453,36 @@ typedef struct lease_core {
     uint32_t requests;    /* ids given out */
     lease_action pending; /* the request under way */
     bool pending_release;
-    int64_t pending_sent_ms;
-    int64_t pending_give_up_ms;
+    int64_t pending_sent_ms, pending_give_up_ms;
     int32_t failures;     /* requests in a row that did not do what they were for */
     int64_t last_renew_us; /* the renewTime written last */
     struct {
-        int64_t renew_us;
-        int64_t sent_ms;
+        int64_t renew_us, sent_ms;
     } attempts[LEASE_CORE_ATTEMPTS];
     uint32_t attempt_count;
     lease_range_state range;
     char reported_holder[LEASE_MAX_IDENTITY + 3];
 } lease_core;
 
-/* Applies the defaults, checks every field (each has its own status) and the safety inequality.
- * Returns LEASE_OK or the status of the first refused field; error may be NULL. */
+/* Applies the defaults, checks every field and the safety inequality. Returns LEASE_OK or the own
+ * status of the first refused field; error may be NULL. */
 LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *desc,
                                        lease_error *error);
-
 /* One step: what happened -> what to do. Never fails. Cheap (no loop but over the attempts). */
 LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
                                lease_core_output *output);
-
 /* Range() from a state at an instant; *failing_open (may be NULL) says that it is open. */
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
                                 lease_time_range *range, bool *failing_open);
-
 /* The rate error between two clocks that the timing tolerates, in parts per million. */
 LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core);
 
-/* -- Layer 2: clients and leases --------------------------------------------------------------- */
+/* -- Layer 2: clients and leases -------------------------------------------------------------- */
 
 typedef struct lease_client lease_client; /* one API server, one loop */
 typedef struct lease lease;               /* one Lease that it contends for */
 struct pollfd;
-
-typedef enum lease_log_level {
-    LEASE_LOG_DEBUG, LEASE_LOG_INFO, LEASE_LOG_WARN, LEASE_LOG_ERROR
-} lease_log_level;
+typedef enum { LEASE_LOG_DEBUG, LEASE_LOG_INFO, LEASE_LOG_WARN, LEASE_LOG_ERROR } lease_log_level;
 
 /* A lock of your own instead of a Kubernetes Lease (client-go's resourcelock.Interface). Called on
  * the client's thread; each call must return within timeout_ms. Answers: LEASE_OK with *out filled
@@ -425,31 +597,22 @@ typedef enum lease_state {
     LEASE_STATE_OBSERVER   /* observe_only */
 } lease_state;
 
-/* One consistent snapshot. */
-typedef struct lease_view {
+typedef struct lease_view { /* one consistent snapshot */
     lease_state state;
     bool is_leader;
     bool observed;   /* the API has answered at least once */
     bool exists;     /* ... and there is a Lease */
-    bool has_range;  /* lease_range would say true */
-    bool failing_open;
+    bool has_range, failing_open; /* what lease_range would say */
     bool released; /* lease_release is complete: the Lease was given back or is not ours */
     lease_status last_status; /* of the last request */
     int64_t remaining_ms;
     uint64_t token;
     lease_time_range range;
     int64_t last_renewal_ms; /* CLOCK_BOOTTIME of the last acknowledged write; 0 = none */
-    int64_t acquire_time_us; /* as recorded by the holder */
-    int64_t renew_time_us;
-    int32_t lease_duration_s;
-    int32_t transitions;
-    uint64_t acquisitions;
-    uint64_t losses;
-    uint64_t renewals;
-    uint64_t renewal_failures;
-    uint64_t slow_path;
-    uint64_t foreign_writes;
-    uint64_t leader_changes;
+    int64_t acquire_time_us, renew_time_us; /* as recorded by the holder */
+    int32_t lease_duration_s, transitions;  /* likewise */
+    uint64_t acquisitions, losses, renewals, renewal_failures;
+    uint64_t slow_path, foreign_writes, leader_changes;
     char holder[LEASE_MAX_IDENTITY + 3]; /* "" = nobody */
 } lease_view;
 
@@ -466,8 +629,7 @@ typedef enum lease_event_kind {
     LEASE_EVENT_ERROR /* a new kind of failure while not leader: error */
 } lease_event_kind;
 
-/* Borrowed for the time of the callback. */
-typedef struct lease_event {
+typedef struct lease_event { /* borrowed for the time of the callback */
     lease_event_kind kind;
     lease_reason reason;
     int64_t at_ms;            /* CLOCK_BOOTTIME */
@@ -477,8 +639,7 @@ typedef struct lease_event {
     const lease_error *error; /* RENEW_FAILED, ERROR; else NULL */
 } lease_event;
 
-/* Zero = default. Strings are copied. */
-typedef struct lease_desc {
+typedef struct lease_desc { /* zero = default; strings are copied */
     const char *name;          /* of the Lease; required */
     const char *ns;            /* namespace; NULL = that of the credentials */
     const char *identity;      /* unique for each process start; NULL = HOSTNAME_UUID */
@@ -486,7 +647,7 @@ typedef struct lease_desc {
     int32_t renew_deadline_ms; /* strict leadership after the send of a good write; 0 = 10000 */
     int32_t retry_period_ms;   /* from one renewal, or look, to the next; 0 = 2000 */
     int32_t stop_budget_ms;    /* from the end of leadership to the end of the work; 0 = 300 */
-    bool release_on_stop;      /* lease_client_run releases when it ends; the work must have ended */
+    bool release_on_stop;      /* lease_client_run releases as it ends; the work must have ended */
     int64_t max_fail_open_ms;  /* how long lease_range stays open in silence; 0 = no bound */
     bool strict_creation;      /* create the Lease unheld, then wait a full duration */
     bool observe_only;         /* follow the leader, never contend */
@@ -518,10 +679,9 @@ LEASE_API uint64_t lease_token(const lease *self);     /* fencing token of this 
 LEASE_API bool lease_range(const lease *self, lease_time_range *range); /* Google's Range() */
 LEASE_API void lease_view_get(const lease *self, lease_view *view);
 LEASE_API const char *lease_identity(const lease *self); /* valid as long as the lease */
+LEASE_API const char *lease_namespace(const lease *self); /* likewise */
 
-typedef enum lease_metrics_format {
-    LEASE_METRICS_TEXT, LEASE_METRICS_OPENMETRICS
-} lease_metrics_format;
+typedef enum { LEASE_METRICS_TEXT, LEASE_METRICS_OPENMETRICS } lease_metrics_format;
 
 /* All metrics of the client and its leases, like snprintf: returns the length needed without the
  * terminator, writes at most capacity bytes and always terminates. Threads: any. */
@@ -544,8 +704,9 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 /* =================================================================================================
  * >>config -- options, limits, and the includes of system and third-party headers
  * =================================================================================================
- * Options are defined by the file that defines LEASE_IMPLEMENTATION, before it includes lease.h; the
- * manual lists them. Inside, each is 0 or 1. No option changes a public struct or a safe default. */
+ * Options are defined by the file that defines LEASE_IMPLEMENTATION, before it includes lease.h;
+ * the manual lists them. Inside, each is 0 or 1. No option changes a public struct or a safe
+ * default. */
 
 #if defined(LEASE_NO_TLS)
 #define LEASE__TLS 0
@@ -564,9 +725,6 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #endif
 
 /* Limits on everything that is read. An answer beyond one of them is refused by name. */
-#ifndef LEASE_MAX_CONNECTIONS
-#define LEASE_MAX_CONNECTIONS 8 /* request connections of one client */
-#endif
 #ifndef LEASE_MAX_LEASES
 #define LEASE_MAX_LEASES 4096 /* of one client */
 #endif
@@ -659,7 +817,7 @@ extern "C" {
 #endif
 
 /* =================================================================================================
- * >>base -- status texts, errors, bounded strings and buffers, small files, randomness, atomics
+ * >>base -- status texts, errors, bounded text, small files, randomness, atomics
  * =================================================================================================
  * May use: >>config. Nothing here knows what a Lease is. */
 
@@ -843,8 +1001,8 @@ static uint64_t lease__parse_u64(const char *text) {
     return value;
 }
 
-/* Reads a regular file of less than capacity bytes whole and terminates it. A FIFO must not block us,
- * a directory or device is no file of ours, an empty file is somebody else's half-done work. */
+/* Reads a regular file of less than capacity bytes whole and terminates it. A FIFO must not block
+ * us, a directory or device is no file of ours, an empty file is somebody else's half-done work. */
 static lease_status lease__read_file(const char *path, char *out, size_t capacity, size_t *length,
                                      lease_status status, lease_error *error) {
     struct stat info;
@@ -910,9 +1068,9 @@ static int64_t lease__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 #define lease__atomic_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define lease__atomic_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
-/* One writer, any readers, no lock: a version counter and two copies. Version v stands in copy v & 1;
- * the writer fills the other one and then counts up. A reader retries only when the writer has moved
- * on meanwhile, so even a signal handler that interrupts the writer gets an answer at once.
+/* One writer, any readers, no lock: a version counter and two copies. Version v stands in copy v &
+ * 1; the writer fills the other one and then counts up. A reader retries only when the writer has
+ * moved on meanwhile, so even a signal handler that interrupts the writer gets an answer at once.
  * Words of the machine's size are atomic everywhere, also on 32-bit targets. */
 #define LEASE__LATCH_WORDS (512 / sizeof(size_t))
 typedef struct lease__latch {
@@ -951,8 +1109,9 @@ static void lease__latch_read(const lease__latch *latch, void *bytes, size_t cou
 /* =================================================================================================
  * >>time -- the two clocks, and the text form of wall time
  * =================================================================================================
- * May use: >>base. CLOCK_BOOTTIME decides everything, since it counts suspended time; wall time goes
- * into the record and into lease_range and decides nothing. Two types, so that they cannot be mixed. */
+ * May use: >>base. CLOCK_BOOTTIME decides everything, since it counts suspended time; wall time
+ * goes into the record and into lease_range and decides nothing. Two types, so that they cannot be
+ * mixed. */
 
 typedef struct lease__boot {
     int64_t ms;
@@ -981,8 +1140,8 @@ static lease__wall lease__wall_now(void) {
     return wall;
 }
 
-/* Days from 1970-01-01 of a date in the proleptic Gregorian calendar. Counting years from March makes
- * the leap day the last of its year, so each month begins at a fixed day of it. */
+/* Days from 1970-01-01 of a date in the proleptic Gregorian calendar. Counting years from March
+ * makes the leap day the last of its year, so each month begins at a fixed day of it. */
 static int64_t lease__days_from_date(int64_t year, int64_t month, int64_t day) {
     const int64_t y = month > 2 ? year : year - 1;
     const int64_t m = month > 2 ? month - 3 : month + 9;
@@ -1058,7 +1217,8 @@ static bool lease__time_parse(const char *text, int64_t *unix_us) {
     return true;
 }
 
-/* MicroTime: UTC, exactly six digits, Z; the API server refuses any other form. Years 1970 to 9999. */
+/* MicroTime: UTC, exactly six digits, Z; the API server refuses any other form. Years 1970 to
+ * 9999. */
 static void lease__put_time(lease__buf *buf, int64_t unix_us) {
     const int64_t limit = INT64_C(253402300800) * LEASE__US_PER_S;
     const int64_t us = unix_us < 0 ? 0 : lease__min_i64(unix_us, limit - 1);
@@ -1087,57 +1247,34 @@ static void lease__put_time(lease__buf *buf, int64_t unix_us) {
 }
 
 /* =================================================================================================
- * >>core -- the elector: decides, never acts
+ * >>rules -- the rules as pure functions: timing, time range, when to write, pace
  * =================================================================================================
- * Owns lease_core. May use: >>base, >>time. No clock, no socket, no allocation, no callback: a step is
- * told what happened and when, and answers with one request to make and the instant to come back.
- *
- *                 read: held by another                       write acknowledged
- *      +---------------------------------+      take     +----------------------------+
- *      v                                 |   (CAS sent)  |                            v
- *   FOLLOW -- free, or D after observed -+-------------->+                         LEAD --+ renew
- *      ^                                                 |                          |  ^--+ every P
- *      +-------------------- conflict: read -------------+                          |
- *      +---- valid_until reached, another holder seen, cleared, altered, clock jump-+
- *
- *      leader     send         answer          valid_until    stop_by
- *      |-----------|--- any ------|--------------|------A------|
- *                  |<------------- V ----------->|
- *      follower       observed                                         take
- *      |-----------------|<-------------------- D ---------------------->|
- *
- *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write: delays of
- *       the answer cost us validity and never the safety of others.
- *   (2) A follower counts D from its observation of a version, then writes by compare-and-swap on it.
- *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked by lease_core_init; so (1) ends before (2) begins.
- *   (4) A write without an answer stays in attempts[] under its unique renewTime: reading exactly that
- *       time back shows that it was applied, and validity then counts from the send of that attempt.
- *   (5) Our identity with a time that we did not write is another process: step down, wait as for any
- *       holder. This is also how a restart under a fixed identity looks.
- *   (6) A release is a compare-and-swap over our own last write, known by its time; never over anything
- *       else that a read may bring.
- * client-go leaderelection.go: tryAcquireOrRenew, renew and release are what this follows and repairs. */
+ * May use: >>base, >>time. Nothing here changes anything. With V the renew deadline, A the stop
+ * budget, D the lease duration: a leader's work ends by send + V + A on its clock, a follower takes
+ * over no earlier than D after it observed that send on its own, and an observation is never before
+ * the send. So there is no overlap if (V + A) * (1 + skew) + 1 ms <= D, where the millisecond is the
+ * grain of the clocks; all delays have cancelled out. */
 
 #define LEASE__US_PER_MS 1000
 #define LEASE__NEVER_MS INT64_MAX
-#define LEASE__CORE_SLOW_MS 30000 /* the slowest pace under errors that last */
+#define LEASE__RULES_SLOW_MS 30000 /* the slowest pace under errors that last */
 /* Clock readings beyond these are clamped, so that no sum of ours overflows. */
 #define LEASE__CORE_LAST_MS (INT64_C(1) << 50)
 #define LEASE__CORE_LAST_WALL_US (INT64_C(253402300799) * LEASE__US_PER_S)
 
-static bool lease__core_leads(const lease_core *core) { return core->valid_until_ms != 0; }
+static bool lease__rules_leads(const lease_core *core) { return core->valid_until_ms != 0; }
 
-static int64_t lease__core_duration_us(const lease_core *core) {
+static int64_t lease__rules_duration_us(const lease_core *core) {
     return (int64_t)core->desc.lease_duration_ms * LEASE__US_PER_MS;
 }
 
-static bool lease__core_is_own(const lease_core *core, const lease_record *record) {
+static bool lease__rules_is_own(const lease_core *core, const lease_record *record) {
     return lease__same(record->holder_identity, core->own_identity);
 }
 
-/* -- Configuration ------------------------------------------------------------------------------ */
+/* -- Configuration ---------------------------------------------------------------------------- */
 
-static void lease__core_defaults(lease_core_desc *desc) {
+static void lease__rules_defaults(lease_core_desc *desc) {
     if (desc->lease_duration_ms == 0) desc->lease_duration_ms = 15000;
     if (desc->renew_deadline_ms == 0) desc->renew_deadline_ms = 10000;
     if (desc->retry_period_ms == 0) desc->retry_period_ms = 2000;
@@ -1149,52 +1286,36 @@ static void lease__core_defaults(lease_core_desc *desc) {
     }
 }
 
-static lease_status lease__core_refuse(lease_error *error, lease_status status) {
+static lease_status lease__rules_refuse(lease_error *error, lease_status status) {
     return lease__fail(error, status, LEASE_STAGE_CONFIG, lease_status_text(status), LEASE__END);
 }
 
-static bool lease__core_bad_identity(const char *identity) {
+static bool lease__rules_bad_identity(const char *identity) {
     if (identity == NULL || identity[0] == '\0') return true;
     return strlen(identity) > LEASE_MAX_IDENTITY || !lease__is_printable_utf8(identity);
 }
 
-static lease_status lease__core_check(const lease_core_desc *desc, lease_error *error) {
+static lease_status lease__rules_check(const lease_core_desc *desc, lease_error *error) {
     const int64_t duration = desc->lease_duration_ms;
     const int64_t deadline = desc->renew_deadline_ms;
     const int64_t retry = desc->retry_period_ms;
     const int64_t timeout = desc->request_timeout_ms;
-    if (lease__core_bad_identity(desc->identity)) {
-        return lease__core_refuse(error, LEASE_BAD_IDENTITY);
+    if (lease__rules_bad_identity(desc->identity)) {
+        return lease__rules_refuse(error, LEASE_BAD_IDENTITY);
     }
     if (duration < 1000 || duration % 1000 != 0) {
-        return lease__core_refuse(error, LEASE_BAD_LEASE_DURATION);
+        return lease__rules_refuse(error, LEASE_BAD_LEASE_DURATION);
     }
-    if (retry < 100) return lease__core_refuse(error, LEASE_BAD_RETRY_PERIOD);
-    if (deadline * 10 <= retry * 12) return lease__core_refuse(error, LEASE_BAD_RENEW_DEADLINE);
-    if (desc->stop_budget_ms < 0) return lease__core_refuse(error, LEASE_BAD_STOP_BUDGET);
-    if (desc->max_fail_open_ms < 0) return lease__core_refuse(error, LEASE_BAD_FAIL_OPEN);
+    if (retry < 100) return lease__rules_refuse(error, LEASE_BAD_RETRY_PERIOD);
+    if (deadline * 10 <= retry * 12) return lease__rules_refuse(error, LEASE_BAD_RENEW_DEADLINE);
+    if (desc->stop_budget_ms < 0) return lease__rules_refuse(error, LEASE_BAD_STOP_BUDGET);
+    if (desc->max_fail_open_ms < 0) return lease__rules_refuse(error, LEASE_BAD_FAIL_OPEN);
     if (timeout < 1 || timeout > deadline - retry) {
-        return lease__core_refuse(error, LEASE_BAD_REQUEST_TIMEOUT);
+        return lease__rules_refuse(error, LEASE_BAD_REQUEST_TIMEOUT);
     }
     if ((deadline + desc->stop_budget_ms) * 101 + 100 > duration * 100) {
-        return lease__core_refuse(error, LEASE_UNSAFE_TIMING);
+        return lease__rules_refuse(error, LEASE_UNSAFE_TIMING);
     }
-    return LEASE_OK;
-}
-
-LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *desc,
-                                       lease_error *error) {
-    if (core == NULL || desc == NULL) return lease__core_refuse(error, LEASE_BAD_ARGUMENT);
-    memset(core, 0, sizeof *core);
-    lease_core_desc filled = *desc;
-    lease__core_defaults(&filled);
-    const lease_status status = lease__core_check(&filled, error);
-    if (status != LEASE_OK) return status;
-    lease__copy(core->own_identity, sizeof core->own_identity, filled.identity);
-    core->desc = filled;
-    core->desc.identity = core->own_identity;
-    core->wall_minus_boot_us = INT64_MIN;
-    core->clock_ms = INT64_MIN;
     return LEASE_OK;
 }
 
@@ -1204,7 +1325,7 @@ LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core) {
     return (core->desc.lease_duration_ms - 1 - used) * 1000000 / used;
 }
 
-/* -- The time range ----------------------------------------------------------------------------- */
+/* -- The time range --------------------------------------------------------------------------- */
 
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
                                 lease_time_range *range, bool *failing_open) {
@@ -1220,6 +1341,148 @@ LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, 
     return true;
 }
 
+/* Does this failure mean that the API is silent? An answer that refuses closes the range, for it
+ * will keep refusing; a server without its etcd answers 5xx and can give the Lease to nobody
+ * either. */
+static bool lease__rules_is_silence(lease_status status) {
+    return status == LEASE_RESOLVE || status == LEASE_CONNECT || status == LEASE_TIMEOUT ||
+           status == LEASE_CLOSED || status == LEASE_SERVER_ERROR || status == LEASE_THROTTLED;
+}
+
+/* -- When to write ---------------------------------------------------------------------------- */
+
+/* How long the recorded holder must be respected. */
+static int64_t lease__rules_respect_ms(const lease_core *core) {
+    return lease__max_i64((int64_t)core->seen.lease_duration_s * 1000,
+                          core->desc.lease_duration_ms);
+}
+
+static bool lease__rules_may_write(const lease_core *core) {
+    return !core->desc.observe_only && !core->released && !core->seen.coordinated;
+}
+
+/* The instant from which the absent Lease may be created. */
+static int64_t lease__rules_create_ms(const lease_core *core) {
+    if (core->desc.strict_creation || !core->seen_held) return core->observed_ms;
+    if (lease__rules_leads(core)) return core->observed_ms;
+    return core->observed_ms + lease__rules_respect_ms(core);
+}
+
+/* The instant from which the Lease seen may be written: at once when it is ours or free. With
+ * strict_creation an unheld Lease counts as released only when this uid has been held before. */
+static int64_t lease__rules_take_ms(const lease_core *core) {
+    if (!core->exists) return lease__rules_create_ms(core);
+    if (core->ours) return core->observed_ms;
+    if (core->seen.holder_identity[0] != '\0') {
+        return core->observed_ms + lease__rules_respect_ms(core);
+    }
+    if (core->desc.strict_creation && !core->uid_held) {
+        return core->uid_since_ms + lease__rules_respect_ms(core);
+    }
+    return core->observed_ms;
+}
+
+/* A part of span chosen by the random word. */
+static int64_t lease__rules_jitter(int64_t span, uint32_t random) {
+    return (int64_t)((uint64_t)span * random >> 32);
+}
+
+/* -- Pace ------------------------------------------------------------------------------------- */
+
+/* Somebody else was faster: what we know is stale, and that is all. */
+static bool lease__rules_lost_race(lease_status status) {
+    return status == LEASE_CONFLICT || status == LEASE_ALREADY_EXISTS || status == LEASE_NOT_FOUND;
+}
+
+/* Errors that time alone does not mend: told at once, retried slowly, cleared without restart. */
+static bool lease__rules_is_permanent(lease_status status) {
+    return !lease__rules_is_silence(status) && !lease__rules_lost_race(status);
+}
+
+/* A lost race or an unanswered write is looked into at once, the first time; everything else
+ * waits, and what waits in vain waits longer. A leader keeps to a pace that leaves several tries
+ * before its end. */
+static int64_t lease__rules_pause_ms(const lease_core *core, lease_status status, uint32_t random) {
+    const int64_t period = core->desc.retry_period_ms;
+    const int64_t brisk = lease__min_i64(period, 1000);
+    if (core->read_first && core->failures <= 1 && !lease__rules_is_permanent(status)) return 0;
+    if (lease__rules_lost_race(status)) {
+        return brisk / 2 + lease__rules_jitter(brisk, random);
+    }
+    if (lease__rules_leads(core)) return brisk;
+    if (!lease__rules_is_permanent(status)) return period + lease__rules_jitter(period / 5, random);
+    const int64_t slow = lease__max_i64(period, LEASE__RULES_SLOW_MS);
+    return lease__min_i64(period << lease__min_i64(core->failures, 6), slow);
+}
+
+/* A leader waits no longer than a period for a throttling server: two long waits would eat V. */
+static int64_t lease__rules_retry_after_ms(const lease_core *core, int32_t retry_after_ms) {
+    const bool leads = lease__rules_leads(core);
+    const int64_t cap = leads ? core->desc.retry_period_ms : LEASE__RULES_SLOW_MS;
+    return lease__min_i64(lease__max_i64(retry_after_ms, 0), cap);
+}
+
+/* =================================================================================================
+ * >>core -- the elector: decides, never acts
+ * =================================================================================================
+ * Owns lease_core. May use: >>base, >>time. No clock, no socket, no allocation, no callback: a
+ * step is told what happened and when, and answers with one request to make and the instant to
+ * come back.
+ *
+ *                 read: held by another                       write acknowledged
+ *      +---------------------------------+      take     +----------------------------+
+ *      v                                 |   (CAS sent)  |                            v
+ *   FOLLOW -- free, or D after observed -+-------------->+                         LEAD --+ renew
+ *      ^                                                 |                          |  ^--+ every P
+ *      +-------------------- conflict: read -------------+                          |
+ *      +---- valid_until reached, another holder seen, cleared, altered, clock jump-+
+ *
+ *      leader     send         answer          valid_until    stop_by
+ *      |-----------|--- any ------|--------------|------A------|
+ *                  |<------------- V ----------->|
+ *      follower       observed                                         take
+ *      |-----------------|<-------------------- D ---------------------->|
+ *
+ *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write:
+ *   delays of
+ *       the answer cost us validity and never the safety of others.
+ *   (2) A follower counts D from its observation of a version, then writes by compare-and-swap on
+ *   it.
+ *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked by lease_core_init; so (1) ends before (2)
+ *   begins.
+ *   (4) A write without an answer stays in attempts[] under its unique renewTime: reading exactly
+ *   that
+ *       time back shows that it was applied, and validity then counts from the send of that
+ *       attempt.
+ *   (5) Our identity with a time that we did not write is another process: step down, wait as for
+ *   any
+ *       holder. This is also how a restart under a fixed identity looks.
+ *   (6) A release is a compare-and-swap over our own last write, known by its time; never over
+ *   anything
+ *       else that a read may bring.
+ * client-go leaderelection.go: tryAcquireOrRenew, renew and release are what this follows and
+ * repairs. */
+
+/* -- Configuration ---------------------------------------------------------------------------- */
+
+LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *desc,
+                                       lease_error *error) {
+    if (core == NULL || desc == NULL) return lease__rules_refuse(error, LEASE_BAD_ARGUMENT);
+    memset(core, 0, sizeof *core);
+    lease_core_desc filled = *desc;
+    lease__rules_defaults(&filled);
+    const lease_status status = lease__rules_check(&filled, error);
+    if (status != LEASE_OK) return status;
+    lease__copy(core->own_identity, sizeof core->own_identity, filled.identity);
+    core->desc = filled;
+    core->desc.identity = core->own_identity;
+    core->wall_minus_boot_us = INT64_MIN;
+    core->clock_ms = INT64_MIN;
+    return LEASE_OK;
+}
+
+/* -- The time range --------------------------------------------------------------------------- */
+
 /* Called for each acknowledged write that leaves us the holder. */
 static void lease__core_range_extend(lease_core *core, const lease_record *record,
                                      int64_t sent_ms) {
@@ -1227,22 +1490,16 @@ static void lease__core_range_extend(lease_core *core, const lease_record *recor
     range->held = true;
     range->silent = false;
     range->start_us = record->acquire_time_us;
-    range->end_us = record->renew_time_us + lease__core_duration_us(core);
+    range->end_us = record->renew_time_us + lease__rules_duration_us(core);
     range->end_ms = sent_ms + core->desc.lease_duration_ms;
-    range->duration_us = lease__core_duration_us(core);
+    range->duration_us = lease__rules_duration_us(core);
     range->open_until_ms = core->desc.max_fail_open_ms == 0
                                ? LEASE__NEVER_MS
                                : range->end_ms + core->desc.max_fail_open_ms;
 }
 
-/* Does this failure mean that the API is silent? An answer that refuses closes the range, for it will
- * keep refusing; a server without its etcd answers 5xx and can give the Lease to nobody either. */
-static bool lease__core_is_silence(lease_status status) {
-    return status == LEASE_RESOLVE || status == LEASE_CONNECT || status == LEASE_TIMEOUT ||
-           status == LEASE_CLOSED || status == LEASE_SERVER_ERROR || status == LEASE_THROTTLED;
-}
-
-/* -- Attempts: writes whose fate is not known ------------------------------------------------------ */
+/* -- Attempts: writes whose fate is not known
+ * ------------------------------------------------------ */
 
 static void lease__core_remember_attempt(lease_core *core, int64_t renew_us, int64_t sent_ms) {
     if (core->attempt_count == LEASE_CORE_ATTEMPTS) {
@@ -1276,13 +1533,13 @@ static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
     return us;
 }
 
-/* -- Gaining and losing ------------------------------------------------------------------------- */
+/* -- Gaining and losing ----------------------------------------------------------------------- */
 
 static void lease__core_lose(lease_core *core, lease_core_output *out, lease_reason reason) {
     const bool keeps_range = reason == LEASE_REASON_EXPIRED || reason == LEASE_REASON_CLOCK_JUMP;
     if (!keeps_range) core->range.held = false;
     core->range.silent = core->range.silent && reason == LEASE_REASON_EXPIRED;
-    if (!lease__core_leads(core)) return;
+    if (!lease__rules_leads(core)) return;
     out->events |= LEASE_CORE_LOST;
     out->lost_reason = reason;
     out->stop_by_ms = lease__min_i64(core->valid_until_ms, core->clock_ms) +
@@ -1298,7 +1555,7 @@ static void lease__core_hold(lease_core *core, lease_core_output *out, const lea
     if (core->released || core->releasing) return;
     lease__core_range_extend(core, record, sent_ms);
     if (until <= core->clock_ms || until <= core->valid_until_ms) return;
-    if (!lease__core_leads(core)) {
+    if (!lease__rules_leads(core)) {
         out->events |= LEASE_CORE_ACQUIRED;
         core->token = lease__parse_u64(record->resource_version);
     } else {
@@ -1307,7 +1564,7 @@ static void lease__core_hold(lease_core *core, lease_core_output *out, const lea
     core->valid_until_ms = until;
 }
 
-/* -- Observing ---------------------------------------------------------------------------------- */
+/* -- Observing -------------------------------------------------------------------------------- */
 
 static void lease__core_report_holder(lease_core *core, lease_core_output *out) {
     const char *holder = core->exists ? core->seen.holder_identity : "";
@@ -1346,10 +1603,10 @@ static void lease__core_see_absence(lease_core *core) {
     core->uid_held = false;
 }
 
-/* Is this record one that we wrote? Either the last one known to be applied (somebody may have put a
- * label on it), or an attempt whose fate was open. */
+/* Is this record one that we wrote? Either the last one known to be applied (somebody may have put
+ * a label on it), or an attempt whose fate was open. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
-    if (!lease__core_is_own(core, record)) return false;
+    if (!lease__rules_is_own(core, record)) return false;
     if (lease__core_attempt_sent(core, record->renew_time_us) >= 0) return true;
     return core->ours && core->exists && lease__same(core->seen.uid, record->uid) &&
            core->seen.renew_time_us == record->renew_time_us;
@@ -1358,7 +1615,7 @@ static bool lease__core_wrote(const lease_core *core, const lease_record *record
 static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
     if (record->coordinated) return LEASE_REASON_COORDINATED;
     if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
-    return lease__core_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
+    return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
 }
 
 /* What a read shows when it shows a Lease. */
@@ -1369,9 +1626,9 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
     const int64_t sent_ms = wrote ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
-    const bool own_again = core->exists && lease__core_is_own(core, &core->seen);
-    if (!wrote && lease__core_is_own(core, record) && changed &&
-        (lease__core_leads(core) || was_ours || own_again)) {
+    const bool own_again = core->exists && lease__rules_is_own(core, &core->seen);
+    if (!wrote && lease__rules_is_own(core, record) && changed &&
+        (lease__rules_leads(core) || was_ours || own_again)) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
     if (changed && was_ours && sent_ms < 0) out->events |= LEASE_CORE_FOREIGN_WRITE;
@@ -1382,103 +1639,38 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     lease__core_hold(core, out, record, sent_ms);
 }
 
-/* -- When to do what ---------------------------------------------------------------------------- */
+/* -- When to do what -------------------------------------------------------------------------- */
 
-/* How long the recorded holder must be respected. */
-static int64_t lease__core_respect_ms(const lease_core *core) {
-    return lease__max_i64((int64_t)core->seen.lease_duration_s * 1000,
-                          core->desc.lease_duration_ms);
-}
-
-static bool lease__core_may_write(const lease_core *core) {
-    return !core->desc.observe_only && !core->released && !core->seen.coordinated;
-}
-
-/* The instant from which the absent Lease may be created. */
-static int64_t lease__core_create_ms(const lease_core *core) {
-    if (core->desc.strict_creation || !core->seen_held) return core->observed_ms;
-    if (lease__core_leads(core)) return core->observed_ms;
-    return core->observed_ms + lease__core_respect_ms(core);
-}
-
-/* The instant from which the Lease seen may be written: at once when it is ours or free. With
- * strict_creation an unheld Lease counts as released only when this uid has been held before. */
-static int64_t lease__core_take_ms(const lease_core *core) {
-    if (!core->exists) return lease__core_create_ms(core);
-    if (core->ours) return core->observed_ms;
-    if (core->seen.holder_identity[0] != '\0') {
-        return core->observed_ms + lease__core_respect_ms(core);
-    }
-    if (core->desc.strict_creation && !core->uid_held) {
-        return core->uid_since_ms + lease__core_respect_ms(core);
-    }
-    return core->observed_ms;
-}
-
-/* A part of span chosen by the random word. */
-static int64_t lease__core_jitter(int64_t span, uint32_t random) {
-    return (int64_t)((uint64_t)span * random >> 32);
-}
-
-/* Sets next_ms for a follower: the next look, or the exact instant at which the Lease may be taken. */
+/* Sets next_ms for a follower: the next look, or the exact instant at which the Lease may be
+ * taken. */
 static void lease__core_follow(lease_core *core, uint32_t random) {
     const int64_t period = core->desc.retry_period_ms;
-    const int64_t look = core->clock_ms + period + lease__core_jitter(period / 5, random);
-    const int64_t take = lease__core_may_write(core) ? lease__core_take_ms(core) : LEASE__NEVER_MS;
+    const int64_t look = core->clock_ms + period + lease__rules_jitter(period / 5, random);
+    const bool may = lease__rules_may_write(core);
+    const int64_t take = may ? lease__rules_take_ms(core) : LEASE__NEVER_MS;
     core->next_ms = lease__max_i64(core->clock_ms, lease__min_i64(look, take));
 }
 
-/* After a good renewal the next one is due one period after the send of this one, a little earlier at
- * random so that many leases do not stay in step. */
+/* After a good renewal the next one is due one period after the send of this one, a little earlier
+ * at random so that many leases do not stay in step. */
 static void lease__core_renew_later(lease_core *core, int64_t sent_ms, uint32_t random) {
     const int64_t period = core->desc.retry_period_ms;
-    const int64_t next = sent_ms + period - lease__core_jitter(period / 10, random);
+    const int64_t next = sent_ms + period - lease__rules_jitter(period / 10, random);
     core->next_ms = lease__max_i64(core->clock_ms, next);
 }
 
-/* Somebody else was faster: what we know is stale, and that is all. */
-static bool lease__core_lost_race(lease_status status) {
-    return status == LEASE_CONFLICT || status == LEASE_ALREADY_EXISTS || status == LEASE_NOT_FOUND;
-}
-
-/* Errors that time alone does not mend: reported at once, retried slowly, cleared without restart. */
-static bool lease__core_is_permanent(lease_status status) {
-    return !lease__core_is_silence(status) && !lease__core_lost_race(status);
-}
-
-/* A lost race or an unanswered write is looked into at once, the first time; everything else waits, and
- * what waits in vain waits longer. A leader keeps to a pace that leaves several tries before its end. */
-static int64_t lease__core_pause_ms(const lease_core *core, lease_status status, uint32_t random) {
-    const int64_t period = core->desc.retry_period_ms;
-    const int64_t brisk = lease__min_i64(period, 1000);
-    if (core->read_first && core->failures <= 1 && !lease__core_is_permanent(status)) return 0;
-    if (lease__core_lost_race(status)) {
-        return brisk / 2 + lease__core_jitter(brisk, random);
-    }
-    if (lease__core_leads(core)) return brisk;
-    if (!lease__core_is_permanent(status)) return period + lease__core_jitter(period / 5, random);
-    const int64_t slow = lease__max_i64(period, LEASE__CORE_SLOW_MS);
-    return lease__min_i64(period << lease__min_i64(core->failures, 6), slow);
-}
-
-/* A leader waits no longer than a period for a throttling server: two long waits would eat V. */
-static int64_t lease__core_retry_after_ms(const lease_core *core, int32_t retry_after_ms) {
-    const int64_t cap = lease__core_leads(core) ? core->desc.retry_period_ms : LEASE__CORE_SLOW_MS;
-    return lease__min_i64(lease__max_i64(retry_after_ms, 0), cap);
-}
-
-/* -- Answers ------------------------------------------------------------------------------------ */
+/* -- Answers ---------------------------------------------------------------------------------- */
 
 static void lease__core_failed(lease_core *core, lease_core_output *out,
                                const lease_core_input *in) {
     if (core->failures < INT32_MAX) core->failures++;
-    if (lease__core_leads(core) && !lease__core_lost_race(in->status)) {
+    if (lease__rules_leads(core) && !lease__rules_lost_race(in->status)) {
         out->events |= LEASE_CORE_RENEW_FAILED;
     }
-    const int64_t pause = lease__max_i64(lease__core_pause_ms(core, in->status, in->random),
-                                         lease__core_retry_after_ms(core, in->retry_after_ms));
+    const int64_t pause = lease__max_i64(lease__rules_pause_ms(core, in->status, in->random),
+                                         lease__rules_retry_after_ms(core, in->retry_after_ms));
     core->next_ms = core->clock_ms + pause;
-    core->range.silent = lease__core_is_silence(in->status);
+    core->range.silent = lease__rules_is_silence(in->status);
     core->range.silent_until_ms =
         core->next_ms + core->desc.request_timeout_ms + core->desc.retry_period_ms;
 }
@@ -1499,8 +1691,8 @@ static void lease__core_settle(lease_core *core, lease_core_output *out,
     lease__core_report_holder(core, out);
     lease__core_conclude_release(core, out);
     const int64_t brisk = lease__min_i64(core->desc.retry_period_ms, 1000);
-    const int64_t pause = core->failures <= 1 ? 0 : lease__core_jitter(brisk, in->random);
-    if (core->releasing || (core->ours && lease__core_may_write(core))) {
+    const int64_t pause = core->failures <= 1 ? 0 : lease__rules_jitter(brisk, in->random);
+    if (core->releasing || (core->ours && lease__rules_may_write(core))) {
         core->next_ms = core->clock_ms + pause;
         return;
     }
@@ -1516,7 +1708,7 @@ static void lease__core_read_done(lease_core *core, lease_core_output *out,
             lease__core_lose(core, out, LEASE_REASON_DELETED);
         }
         lease__core_see_absence(core);
-        if (!lease__core_leads(core)) core->ours = false;
+        if (!lease__rules_leads(core)) core->ours = false;
     } else if (in->status == LEASE_OK) {
         lease__core_observe(core, out, in->record);
     } else {
@@ -1529,7 +1721,7 @@ static void lease__core_read_done(lease_core *core, lease_core_output *out,
 /* Did the server store what others must see to respect us: holder, time and duration? An admission
  * webhook may have changed it under us. */
 static bool lease__core_is_altered(const lease_core *core, const lease_record *record) {
-    return !lease__core_is_own(core, record) || record->coordinated ||
+    return !lease__rules_is_own(core, record) || record->coordinated ||
            record->renew_time_us != core->last_renew_us ||
            (int64_t)record->lease_duration_s * 1000 != core->desc.lease_duration_ms;
 }
@@ -1543,8 +1735,8 @@ static void lease__core_altered(lease_core *core, lease_core_output *out,
     lease__core_see(core, in->record, false);
     lease__core_report_holder(core, out);
     lease__core_failed(core, out, &failure);
-    const int64_t latest = core->clock_ms + LEASE__CORE_SLOW_MS;
-    core->next_ms = lease__max_i64(core->next_ms, lease__core_take_ms(core));
+    const int64_t latest = core->clock_ms + LEASE__RULES_SLOW_MS;
+    core->next_ms = lease__max_i64(core->next_ms, lease__rules_take_ms(core));
     core->next_ms = lease__min_i64(core->next_ms, latest);
 }
 
@@ -1554,7 +1746,7 @@ static void lease__core_write_done(lease_core *core, lease_core_output *out,
     const bool unheld = action == LEASE_ACTION_CREATE && core->desc.strict_creation;
     if (in->status != LEASE_OK) {
         /* A 409 may answer the second copy of a request whose first copy was applied. */
-        const bool open = in->maybe_applied || lease__core_lost_race(in->status);
+        const bool open = in->maybe_applied || lease__rules_lost_race(in->status);
         if (!open && !unheld && !release) lease__core_forget_last_attempt(core);
         core->read_first = core->read_first || open;
         core->slow_path = core->read_first;
@@ -1579,7 +1771,7 @@ static void lease__core_write_done(lease_core *core, lease_core_output *out,
     lease__core_see(core, in->record, true);
     lease__core_hold(core, out, in->record, core->pending_sent_ms);
     lease__core_settle(core, out, in);
-    if (lease__core_leads(core)) {
+    if (lease__rules_leads(core)) {
         lease__core_renew_later(core, core->pending_sent_ms, in->random);
     }
 }
@@ -1595,7 +1787,8 @@ static void lease__core_done(lease_core *core, lease_core_output *out,
     }
 }
 
-/* The driver owes an answer by give_up_ms. A driver that fails to bring one must not stop the elector. */
+/* The driver owes an answer by give_up_ms. A driver that fails to bring one must not stop the
+ * elector. */
 static void lease__core_give_up(lease_core *core, lease_core_output *out,
                                 const lease_core_input *in) {
     lease_core_input timeout = *in;
@@ -1606,7 +1799,7 @@ static void lease__core_give_up(lease_core *core, lease_core_output *out,
     lease__core_done(core, out, &timeout);
 }
 
-/* -- Requests ----------------------------------------------------------------------------------- */
+/* -- Requests --------------------------------------------------------------------------------- */
 
 static void lease__core_begin(lease_core *core, lease_core_output *out, lease_action action) {
     core->pending = action;
@@ -1623,7 +1816,7 @@ static void lease__core_begin(lease_core *core, lease_core_output *out, lease_ac
  * acquireTime stays while nobody else held in between (elector.md 6, rule 4). */
 static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall_us) {
     const int32_t transitions = core->seen.lease_transitions;
-    const bool same_holder = core->ours || lease__core_is_own(core, &core->seen);
+    const bool same_holder = core->ours || lease__rules_is_own(core, &core->seen);
     memset(write, 0, sizeof *write);
     lease__copy(write->holder_identity, sizeof write->holder_identity, core->own_identity);
     lease__copy(write->uid, sizeof write->uid, core->seen.uid);
@@ -1643,7 +1836,7 @@ static void lease__core_send_write(lease_core *core, lease_core_output *out, lea
     lease__core_fill(core, &out->write, wall_us);
     core->last_renew_us = out->write.renew_time_us;
     lease__core_remember_attempt(core, core->last_renew_us, core->pending_sent_ms);
-    if (core->slow_path && lease__core_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
+    if (core->slow_path && lease__rules_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
 }
 
 /* Without a holder, so that nobody leads a Lease before a full duration has shown that nobody else
@@ -1671,7 +1864,7 @@ static void lease__core_request(lease_core *core, lease_core_output *out, int64_
         lease__core_begin(core, out, LEASE_ACTION_READ);
     } else if (core->releasing) {
         lease__core_send_release(core, out, wall_us);
-    } else if (!lease__core_may_write(core) || core->clock_ms < lease__core_take_ms(core)) {
+    } else if (!lease__rules_may_write(core) || core->clock_ms < lease__rules_take_ms(core)) {
         lease__core_begin(core, out, LEASE_ACTION_READ);
     } else if (core->exists) {
         lease__core_send_write(core, out, LEASE_ACTION_UPDATE, wall_us);
@@ -1682,10 +1875,11 @@ static void lease__core_request(lease_core *core, lease_core_output *out, int64_
     }
 }
 
-/* -- The step ----------------------------------------------------------------------------------- */
+/* -- The step --------------------------------------------------------------------------------- */
 
-/* The boot clock of a machine that is paused or restored from a snapshot may stand still while the world
- * goes on. Wall time tells, once it is set right: then nothing that counted on the boot clock holds. */
+/* The boot clock of a machine that is paused or restored from a snapshot may stand still while the
+ * world goes on. Wall time tells, once it is set right: then nothing that counted on the boot
+ * clock holds. */
 static void lease__core_watch_clocks(lease_core *core, lease_core_output *out,
                                      const lease_core_input *in) {
     const int64_t before = core->wall_minus_boot_us;
@@ -1699,7 +1893,7 @@ static void lease__core_watch_clocks(lease_core *core, lease_core_output *out,
     for (uint32_t i = 0; i < core->attempt_count; i++) {
         core->attempts[i].sent_ms = lease__max_i64(0, core->attempts[i].sent_ms - jump_ms);
     }
-    if (!lease__core_leads(core)) return;
+    if (!lease__rules_leads(core)) return;
     lease__core_lose(core, out, LEASE_REASON_CLOCK_JUMP);
     core->next_ms = core->clock_ms;
 }
@@ -1758,7 +1952,7 @@ static int64_t lease__core_wake_ms(const lease_core *core, bool hold_requests) {
     } else if (hold_requests && wake <= core->clock_ms) {
         wake = core->clock_ms + core->desc.retry_period_ms;
     }
-    if (lease__core_leads(core)) wake = lease__min_i64(wake, core->valid_until_ms);
+    if (lease__rules_leads(core)) wake = lease__min_i64(wake, core->valid_until_ms);
     return wake;
 }
 
@@ -1770,7 +1964,7 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
     memset(out, 0, sizeof *out);
     core->clock_ms = lease__max_i64(lease__max_i64(core->clock_ms, in.now_ms), 0);
     lease__core_watch_clocks(core, out, &in);
-    if (lease__core_leads(core) && core->clock_ms >= core->valid_until_ms) {
+    if (lease__rules_leads(core) && core->clock_ms >= core->valid_until_ms) {
         lease__core_lose(core, out, LEASE_REASON_EXPIRED);
     }
     lease__core_take_input(core, &in, out);
@@ -1787,10 +1981,10 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
 /* =================================================================================================
  * >>json -- strict reading over jsmn, writing
  * =================================================================================================
- * May use: >>base. jsmn cuts text into tokens and checks little: it takes {"a" "b"}, 01, nul, two roots
- * and raw control characters, and stops in silence at a NUL byte. So a scanner of our own proves the
- * text first, within fixed limits of depth and of tokens; after it jsmn's tokens can be trusted.
- * Duplicate keys are refused where a key is looked up. */
+ * May use: >>base. jsmn cuts text into tokens and checks little: it takes {"a" "b"}, 01, nul, two
+ * roots and raw control characters, and stops in silence at a NUL byte. So a scanner of our own
+ * proves the text first, within fixed limits of depth and of tokens; after it jsmn's tokens can be
+ * trusted. Duplicate keys are refused where a key is looked up. */
 
 typedef struct lease__json {
     const char *text;
@@ -1801,7 +1995,7 @@ typedef struct lease__json {
 
 #define LEASE__JSON_NONE (-1) /* no such member; every reader below takes it for null */
 
-/* -- The scanner -------------------------------------------------------------------------------- */
+/* -- The scanner ------------------------------------------------------------------------------ */
 
 typedef struct lease__json_scan {
     const char *at;
@@ -1991,7 +2185,7 @@ static bool lease__json_is_valid(const char *text, size_t length) {
     return scan.at == scan.end;
 }
 
-/* -- Reading ------------------------------------------------------------------------------------ */
+/* -- Reading ---------------------------------------------------------------------------------- */
 
 /* tokens must have room for LEASE_MAX_JSON_TOKENS. The text is borrowed and must outlive *json. */
 static bool lease__json_parse(lease__json *json, jsmntok_t *tokens, const char *text,
@@ -2134,7 +2328,7 @@ static bool lease__json_int32(const lease__json *json, int token, int32_t *out) 
     return true;
 }
 
-/* -- Writing ------------------------------------------------------------------------------------ */
+/* -- Writing ---------------------------------------------------------------------------------- */
 
 /* A string with its quotes. Bytes of UTF-8 pass as they are. */
 static void lease__put_quoted(lease__buf *buf, const char *text) {
@@ -2299,8 +2493,8 @@ static int lease__http_on_body(llhttp_t *parser, const char *at, size_t count) {
     return 0;
 }
 
-/* An interim answer is passed over; behind the real one the parser is stopped, so that the caller sees
- * whether bytes follow. */
+/* An interim answer is passed over; behind the real one the parser is stopped, so that the caller
+ * sees whether bytes follow. */
 static int lease__http_on_complete(llhttp_t *parser) {
     lease__http *http = (lease__http *)parser->data;
     if (http->code < 200) {
@@ -2356,9 +2550,9 @@ static lease_status lease__http_feed(lease__http *http, const char *bytes, size_
 /* =================================================================================================
  * >>net -- name resolution and the non-blocking TCP connection
  * =================================================================================================
- * May use: >>base, >>time. getaddrinfo blocks for as long as it likes, so a name is resolved on a thread
- * of its own that nobody waits for: it is polled like a socket, and abandoned when time is up. An IP
- * address, which is what a pod is given, takes none of this. */
+ * May use: >>base, >>time. getaddrinfo blocks for as long as it likes, so a name is resolved on a
+ * thread of its own that nobody waits for: it is polled like a socket, and abandoned when time is
+ * up. An IP address, which is what a pod is given, takes none of this. */
 
 /* The bytes of an IP address; 0 when text is a name. */
 static size_t lease__ip_bytes(const char *text, unsigned char *bytes) {
@@ -2612,16 +2806,18 @@ static lease_status lease__net_advance(lease__net *net, int32_t *want, lease_err
 #endif /* LEASE__TLS */
 
 /* =================================================================================================
- * >>tls -- mbedTLS: trust, client certificate, name check, handshake; the built-in transport
+ * >>tls -- mbedTLS: trust, name check, handshake; the built-in transport
  * =================================================================================================
- * May use: >>base, >>net. The built-in transport is sockets and mbedTLS behind the table that any other
- * transport fills. Each connection parses its own trust, so a CA or certificate that Kubernetes has
- * rotated on disk counts from the next connection on; what does not parse leaves the last good one.
+ * May use: >>base, >>net. The built-in transport is sockets and mbedTLS behind the table that any
+ * other transport fills. Each connection parses its own trust, so a CA or certificate that
+ * Kubernetes has rotated on disk counts from the next connection on; what does not parse leaves
+ * the last good one.
  *
  * Names: mbedTLS before 3.5 knows no IP addresses in certificates, later ones also match an address
- * against DNS entries and send it as SNI, which makes kube-apiserver pick the wrong certificate. So an
- * IP address gets no SNI and is compared here, byte for byte, on every version; a DNS name is left to
- * mbedTLS, but a certificate without alternative names is refused. No byte of a request leaves before. */
+ * against DNS entries and send it as SNI, which makes kube-apiserver pick the wrong certificate.
+ * So an IP address gets no SNI and is compared here, byte for byte, on every version; a DNS name
+ * is left to mbedTLS, but a certificate without alternative names is refused. No byte of a request
+ * leaves before. */
 
 /* What is trusted and shown. PEM from a file that is read again, or inline data. */
 typedef struct lease__pem {
@@ -2631,7 +2827,7 @@ typedef struct lease__pem {
 } lease__pem;
 
 typedef struct lease__trust {
-    char name[LEASE_MAX_HOST + 1]; /* that the certificate must be valid for: DNS name or IP address */
+    char name[LEASE_MAX_HOST + 1]; /* DNS or IP, that the certificate must be valid for */
     bool insecure;
     lease__pem ca;
     lease__pem cert;
@@ -2688,7 +2884,7 @@ static lease_status lease__pem_read(const lease__pem *pem, char **text, size_t *
 #define LEASE__MBEDTLS3 0
 #endif
 
-#define LEASE__READ_AHEAD 2048 /* one recv takes a whole Lease answer instead of a record's five bytes */
+#define LEASE__READ_AHEAD 2048 /* one recv takes a whole answer, not a record's first five bytes */
 
 typedef struct lease__secure {
     lease__net net;
@@ -2731,7 +2927,8 @@ static const int *lease__tls_suites(void) {
 }
 
 /* P-256 first, for its speed. mbedTLS 3.6 offers RSA-PSS for TLS 1.3 and then refuses it in 1.2, so
- * PKCS 1.5 must stand before it: a server with an RSA certificate that speaks 1.2 only takes the first. */
+ * PKCS 1.5 must stand before it: a server with an RSA certificate that speaks 1.2 only takes the
+ * first. */
 static void lease__tls_conf_algorithms(mbedtls_ssl_config *config) {
     mbedtls_ssl_conf_ciphersuites(config, lease__tls_suites());
 #if LEASE__MBEDTLS3
@@ -2773,7 +2970,7 @@ static void lease__tls_conf_version(mbedtls_ssl_config *config) {
 #endif
 }
 
-/* -- Trust -------------------------------------------------------------------------------------- */
+/* -- Trust ------------------------------------------------------------------------------------ */
 
 static lease_status lease__tls_fail(lease_error *error, lease_status status, lease_stage stage,
                                     int code, const char *what, const char *which) {
@@ -2821,7 +3018,9 @@ static lease_status lease__tls_load_ca(lease__secure *secure, lease__pem *pem, l
     if (pem->file[0] != '\0') {
         status = lease__pem_read(pem, &text, &length, LEASE_BAD_CA, error);
         if (text != NULL) result = lease__tls_parse_ca(&secure->ca, text, length);
-        if (result == 0 && !lease__pem_set(pem, text, length)) result = MBEDTLS_ERR_X509_ALLOC_FAILED;
+        if (result == 0 && !lease__pem_set(pem, text, length)) {
+            result = MBEDTLS_ERR_X509_ALLOC_FAILED;
+        }
         if (text != NULL) LEASE_FREE(text);
         if (result == 0) return LEASE_OK;
         if (status == LEASE_OK) {
@@ -2895,7 +3094,7 @@ static lease_status lease__tls_load_identity(lease__secure *secure, lease__trust
                            "no usable certificate and key in ", "client-certificate-data");
 }
 
-/* -- The peer ----------------------------------------------------------------------------------- */
+/* -- The peer --------------------------------------------------------------------------------- */
 
 static const char *lease__tls_flag_text(uint32_t flags) {
     if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0) return "it is not signed by the CA";
@@ -2938,7 +3137,7 @@ static lease_status lease__tls_check_peer(const lease__secure *secure, lease_err
     return lease__tls_bad_peer(secure, error, "it is not valid for this IP address");
 }
 
-/* -- Bytes -------------------------------------------------------------------------------------- */
+/* -- Bytes ------------------------------------------------------------------------------------ */
 
 /* mbedTLS asks for a record's header and body apart; reading ahead makes that one system call. */
 static int lease__tls_receive(void *context, unsigned char *bytes, size_t capacity) {
@@ -3011,19 +3210,21 @@ static lease_status lease__tls_set_up(lease__secure *secure, lease_error *error)
 static int32_t lease__tls_failed(lease__secure *secure, int code, lease_error *error) {
     const bool ended = code == 0 || code == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ||
                        code == MBEDTLS_ERR_SSL_CONN_EOF;
+    const lease_stage stage = secure->open ? LEASE_STAGE_EXCHANGE : LEASE_STAGE_TLS;
     if (ended && secure->open) return LEASE_IO_CLOSED;
     if (ended || code == MBEDTLS_ERR_NET_CONN_RESET) {
         errno = secure->io_errno != 0 ? secure->io_errno : ECONNRESET;
-        lease__fail_errno(error, LEASE_CLOSED, secure->open ? LEASE_STAGE_EXCHANGE : LEASE_STAGE_TLS,
-                          secure->open ? "the connection broke" : "the TLS handshake broke off", "");
+        lease__fail_errno(error, LEASE_CLOSED, stage,
+                          secure->open ? "the connection broke" : "the TLS handshake broke off",
+                          "");
     } else if (code == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) {
         const uint32_t flags = mbedtls_ssl_get_verify_result(&secure->ssl);
         lease__tls_bad_peer(secure, error, lease__tls_flag_text(flags));
         if (error != NULL) error->tls_code = code;
     } else if (code == MBEDTLS_ERR_SSL_INVALID_RECORD && !secure->open) {
-        lease__tls_fail(error, LEASE_TLS, LEASE_STAGE_TLS, code, "the server does not speak TLS", "");
+        lease__tls_fail(error, LEASE_TLS, stage, code, "the server does not speak TLS", "");
     } else {
-        lease__tls_fail(error, LEASE_TLS, LEASE_STAGE_TLS, code,
+        lease__tls_fail(error, LEASE_TLS, stage, code,
                         secure->open ? "the TLS session failed" : "the TLS handshake failed", "");
     }
     return LEASE_IO_FAILED;
@@ -3052,7 +3253,7 @@ static int32_t lease__tls_advance(lease__secure *secure, lease_error *error) {
     return 0;
 }
 
-/* -- The table ---------------------------------------------------------------------------------- */
+/* -- The table -------------------------------------------------------------------------------- */
 
 static void lease__secure_close(void *connection) {
     lease__secure *secure = (lease__secure *)connection;
@@ -3152,12 +3353,121 @@ static lease_status lease__tls_check_trust(lease__trust *trust, lease_error *err
 #endif /* LEASE__TLS */
 
 /* =================================================================================================
+ * >>link -- one kept connection and the exchange on it
+ * =================================================================================================
+ * May use: >>http, and any transport through its table. A request is sent, its answer read, and
+ * nothing else; what does not fit that picture ends the connection. */
+
+/* One connection and the exchange on it: a request is sent, its answer read, and nothing else. */
+typedef struct lease__link {
+    lease_transport transport;
+    char host[LEASE_MAX_HOST + 1]; /* to connect to */
+    uint16_t port;
+    void *connection; /* NULL = none */
+    uint64_t opened;  /* connections, so far */
+    bool busy;
+    bool reused; /* it has carried an exchange before: the server may have closed it meanwhile */
+    bool resent;
+    bool touched; /* bytes of this request were handed over: the server may act on it */
+    int32_t want;
+    size_t out_length;
+    size_t out_sent;
+    lease__http http;
+    char out[LEASE_MAX_REQUEST];
+    char body[LEASE_MAX_BODY + 1];
+} lease__link;
+
+static void lease__link_close(lease__link *link) {
+    if (link->connection != NULL) link->transport.close(link->connection);
+    link->connection = NULL;
+    link->reused = false;
+}
+
+static void lease__link_rewind(lease__link *link) {
+    link->out_sent = 0;
+    link->want = LEASE_IO_WANT_WRITE;
+    lease__http_init(&link->http, link->body);
+}
+
+static lease_status lease__link_open(lease__link *link, lease_error *error) {
+    if (link->connection != NULL) return LEASE_OK;
+    link->opened++;
+    return link->transport.open(link->transport.context, link->host, link->port,
+                                &link->connection, error);
+}
+
+static lease_status lease__link_closed(lease_error *error) {
+    return lease__fail(error, LEASE_CLOSED, LEASE_STAGE_EXCHANGE, lease_status_text(LEASE_CLOSED),
+                       LEASE__END);
+}
+
+/* The way an io result leads: true = wait, else *status says what became of the exchange. A kept
+ * connection that ends before a byte of the answer is the server's idle limit: once, the request
+ * goes out again on a new one. The copy cannot harm, for it carries uid and version. */
+static bool lease__link_broke(lease__link *link, int32_t result, lease_status *status,
+                              lease_error *error) {
+    if (result == LEASE_IO_WANT_READ || result == LEASE_IO_WANT_WRITE) {
+        link->want = result;
+        return true;
+    }
+    *status = result == LEASE_IO_FAILED && error->status != LEASE_OK ? error->status
+                                                                     : lease__link_closed(error);
+    const bool stale = link->reused && !link->resent && link->http.raw_bytes == 0;
+    lease__link_close(link);
+    if (!stale || *status != LEASE_CLOSED) return false;
+    link->resent = true;
+    lease__link_rewind(link);
+    *status = lease__link_open(link, error);
+    return *status == LEASE_OK;
+}
+
+/* Goes on as far as it can without waiting. True when the exchange has ended with *status; LEASE_OK
+ * means that a complete answer stands in link.http. */
+static bool lease__link_turn(lease__link *link, lease_status *status, lease_error *error) {
+    char bytes[4096];
+    memset(error, 0, sizeof *error);
+    while (link->out_sent < link->out_length) {
+        const int32_t sent =
+            link->transport.send(link->connection, link->out + link->out_sent,
+                                 link->out_length - link->out_sent, error);
+        if (sent <= 0) return !lease__link_broke(link, sent, status, error);
+        link->touched = true;
+        link->out_sent += (size_t)sent;
+        link->want = LEASE_IO_WANT_READ;
+        if (link->out_sent == link->out_length) return false; /* no answer can be here yet */
+    }
+    while (!link->http.complete) {
+        const int32_t got = link->transport.recv(link->connection, bytes, sizeof bytes, error);
+        if (got <= 0) return !lease__link_broke(link, got, status, error);
+        *status = lease__http_feed(&link->http, bytes, (size_t)got, error);
+        if (*status != LEASE_OK) {
+            lease__link_close(link);
+            return true;
+        }
+    }
+    link->reused = true;
+    if (!link->http.keep_alive) lease__link_close(link);
+    *status = LEASE_OK;
+    return true;
+}
+
+/* On an idle connection only its end may come. Bytes would be taken for the answer to the next
+ * request. */
+static void lease__link_idle(lease__link *link) {
+    lease_error error;
+    char byte;
+    const int32_t got = link->transport.recv(link->connection, &byte, 1, &error);
+    if (got != LEASE_IO_WANT_READ && got != LEASE_IO_WANT_WRITE) lease__link_close(link);
+}
+
+/* =================================================================================================
  * >>credentials -- names, bearer tokens, the pod's service account, kubeconfig
  * =================================================================================================
- * May use: >>json, >>tls, >>time. Where the server is, whom we trust and who we are, from the desc, the
- * pod or a kubeconfig. All of it is checked before any traffic, and each fault names its field or file. */
+ * May use: >>json, >>tls, >>time. Where the server is, whom we trust and who we are, from the
+ * desc, the pod or a kubeconfig. All of it is checked before any traffic, and each fault names its
+ * field or file. */
 
-/* -- Names -------------------------------------------------------------------------------------- */
+/* -- Names ------------------------------------------------------------------------------------ */
 
 static bool lease__is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -3165,8 +3475,8 @@ static bool lease__is_label_char(char c) {
     return lease__is_alnum(c) || (c >= 'A' && c <= 'Z');
 }
 
-/* DNS-1123: labels of a-z, 0-9 and - that begin and end with a letter or digit. What passes here can
- * stand in a URL as it is. */
+/* DNS-1123: labels of a-z, 0-9 and - that begin and end with a letter or digit. What passes here
+ * can stand in a URL as it is. */
 static bool lease__is_dns_name(const char *text, size_t limit, bool dots) {
     const size_t length = strlen(text);
     if (length == 0 || length > limit) return false;
@@ -3181,7 +3491,8 @@ static bool lease__is_dns_name(const char *text, size_t limit, bool dots) {
     return true;
 }
 
-/* apimachinery validation.go: a qualified name's last part, and a label value when it may be empty. */
+/* apimachinery validation.go: a qualified name's last part, and a label value when it may be
+ * empty. */
 static bool lease__is_label_word(const char *text, size_t length, bool may_be_empty) {
     if (length == 0) return may_be_empty;
     if (length > 63) return false;
@@ -3227,7 +3538,7 @@ static bool lease__are_labels(const char *labels) {
     return true;
 }
 
-/* -- Credentials -------------------------------------------------------------------------------- */
+/* -- Credentials ------------------------------------------------------------------------------ */
 
 #define LEASE__TOKEN_AGE_MS 50000 /* client-go re-reads a token file after a minute less 10 s */
 
@@ -3374,7 +3685,7 @@ static lease_status lease__set_path(char *out, size_t capacity, const char *dire
                        LEASE__END);
 }
 
-/* -- Credentials in a pod ----------------------------------------------------------------------- */
+/* -- Credentials in a pod --------------------------------------------------------------------- */
 
 #define LEASE__SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -3392,7 +3703,8 @@ static void lease__read_namespace(lease__credentials *creds, const char *directo
     lease__copy(creds->ns, sizeof creds->ns, text);
 }
 
-/* client-go rest/config.go: InClusterConfig; but a missing CA is an error, never the system's roots. */
+/* client-go rest/config.go: InClusterConfig; but a missing CA is an error, never the system's
+ * roots. */
 static lease_status lease__use_service_account(lease__credentials *creds, const char *directory,
                                                lease_error *error) {
     lease_status status = lease__set_path(creds->token_file, sizeof creds->token_file, directory,
@@ -3420,7 +3732,7 @@ static lease_status lease__use_pod_server(lease__credentials *creds, const char 
     return lease__set_server(creds, url, error);
 }
 
-/* -- Credentials from a kubeconfig -------------------------------------------------------------- */
+/* -- Credentials from a kubeconfig ------------------------------------------------------------ */
 
 typedef struct lease__kubeconfig {
     lease__json json;
@@ -3560,13 +3872,14 @@ static lease_status lease__kubeconfig_user(lease__kubeconfig *config, lease__cre
                                           NULL};
     char path[LEASE_MAX_PATH + 1];
     lease__json *json = &config->json;
+    lease__trust *trust = &creds->trust;
     const int user = config->user;
     lease_status status = lease__kubeconfig_refuse(config, user, refused, error);
     if (status == LEASE_OK) {
-        status = lease__kubeconfig_pem(config, user, "client-certificate", &creds->trust.cert, error);
+        status = lease__kubeconfig_pem(config, user, "client-certificate", &trust->cert, error);
     }
     if (status == LEASE_OK) {
-        status = lease__kubeconfig_pem(config, user, "client-key", &creds->trust.key, error);
+        status = lease__kubeconfig_pem(config, user, "client-key", &trust->key, error);
     }
     if (status != LEASE_OK) return status;
     if (!lease__json_string(json, lease__json_get(json, user, "tokenFile"), path, sizeof path)) {
@@ -3659,7 +3972,7 @@ static lease_status lease__find_kubeconfig(char *path, size_t capacity, lease_er
     return status;
 }
 
-/* -- Credentials from the desc ------------------------------------------------------------------ */
+/* -- Credentials from the desc ---------------------------------------------------------------- */
 
 /* Where server, trust and token come from, before single fields of the desc override them. */
 static lease_status lease__find_credentials(lease__credentials *creds,
@@ -3727,17 +4040,18 @@ static lease_status lease__load_credentials(lease__credentials *creds,
 }
 
 /* =================================================================================================
- * >>kube -- Lease URLs and bodies, answers to lease_status, one exchange on a kept connection
+ * >>kube -- Lease URLs and bodies, answers to lease_status
  * =================================================================================================
- * May use: >>credentials, >>json, >>http, >>tls, >>time. Knows the API and nothing of elections: it
- * carries one request to the server and the answer back.
+ * May use: >>credentials, >>link, >>json, >>http, >>tls, >>time. Knows the API and nothing of
+ * elections: it carries one request to the server and the answer back.
  *
- * A PUT replaces the object. So of each answer the members that are not ours are kept as they stand and
- * spliced into the next body byte for byte. managedFields is the exception: while every entry is our
- * own it is sent as [], which makes the server drop it and halves every later answer; otherwise it is
- * left out, which leaves it to the server. */
+ * A PUT replaces the object. So of each answer the members that are not ours are kept as they
+ * stand and spliced into the next body byte for byte. managedFields is the exception: while every
+ * entry is our own it is sent as [], which makes the server drop it and halves every later answer;
+ * otherwise it is left out, which leaves it to the server. */
 
-/* -- The object and what of it is not ours --------------------------------------------------------- */
+/* -- The object and what of it is not ours
+ * --------------------------------------------------------- */
 
 /* One Lease: its address and the foreign parts of its last version, each a run of ,"key":value. */
 typedef struct lease__object {
@@ -3868,7 +4182,7 @@ static lease_status lease__object_keep(lease__object *object, lease__json *json,
     return LEASE_OK;
 }
 
-/* -- Bodies ------------------------------------------------------------------------------------- */
+/* -- Bodies ----------------------------------------------------------------------------------- */
 
 static void lease__put_time_member(lease__buf *buf, const char *key, int64_t unix_us) {
     if (unix_us == 0) return;
@@ -3890,11 +4204,12 @@ static void lease__put_spec(lease__buf *buf, const lease_record *record) {
     lease__put_i64(buf, record->lease_transitions);
 }
 
-/* The whole Lease as it is to be stored. An update names uid and version, so that it can neither create
- * nor hit another version: kube-apiserver compares the version only where the object exists. */
+/* The whole Lease as it is to be stored. An update names uid and version, so that it can neither
+ * create nor hit another version: kube-apiserver compares the version only where the object
+ * exists. */
 static void lease__put_lease(lease__buf *buf, const lease__object *object,
                              const lease_record *record, bool update) {
-    const char *kept = object->kept;
+    const char *kept = update ? object->kept : NULL; /* a new Lease takes nothing from an old one */
     lease__put(buf, "{\"kind\":\"Lease\",\"apiVersion\":\"coordination.k8s.io/v1\",\"metadata\":{");
     lease__put_key(buf, "name");
     lease__put_quoted(buf, object->name);
@@ -3912,15 +4227,15 @@ static void lease__put_lease(lease__buf *buf, const lease__object *object,
     }
     lease__put(buf, "}");
     lease__put_spec(buf, record);
-    if (update && kept != NULL) lease__put_bytes(buf, kept + object->kept_metadata, object->kept_spec);
+    if (kept != NULL) lease__put_bytes(buf, kept + object->kept_metadata, object->kept_spec);
     lease__put(buf, "}");
-    if (update && kept != NULL) {
+    if (kept != NULL) {
         lease__put_bytes(buf, kept + object->kept_metadata + object->kept_spec, object->kept_top);
     }
     lease__put(buf, "}");
 }
 
-/* -- Reading a Lease ---------------------------------------------------------------------------- */
+/* -- Reading a Lease -------------------------------------------------------------------------- */
 
 static lease_status lease__bad_member(lease_error *error, const char *what) {
     return lease__fail(error, LEASE_JSON, LEASE_STAGE_ANSWER, lease_status_text(LEASE_JSON), ": ",
@@ -4035,26 +4350,10 @@ static lease_status lease__read_lease(lease__json *json, const lease__object *ob
     return status;
 }
 
-/* -- The connection ----------------------------------------------------------------------------- */
-
-/* One connection and the exchange on it: a request is sent, its answer read, and nothing else. */
-typedef struct lease__link {
-    void *connection; /* NULL = none */
-    bool busy;
-    bool reused; /* it has carried an exchange before: the server may have closed it meanwhile */
-    bool resent;
-    bool touched; /* bytes of this request were handed over: the server may act on it */
-    int32_t want;
-    size_t out_length;
-    size_t out_sent;
-    lease__http http;
-    char out[LEASE_MAX_REQUEST];
-    char body[LEASE_MAX_BODY + 1];
-} lease__link;
+/* -- Requests --------------------------------------------------------------------------------- */
 
 typedef struct lease__kube {
     lease__credentials credentials;
-    lease_transport transport;
     char user_agent[LEASE_MAX_USER_AGENT + 1];
     char manager[LEASE_MAX_USER_AGENT + 1];
     jsmntok_t tokens[LEASE_MAX_JSON_TOKENS];
@@ -4065,97 +4364,7 @@ typedef struct lease__kube {
     lease_action action;
     lease_record write;
     bool authorized_again; /* the token was read again after a 401 */
-    uint64_t reconnects;
 } lease__kube;
-
-static void lease__link_close(lease__kube *kube) {
-    lease__link *link = &kube->link;
-    if (link->connection != NULL) kube->transport.close(link->connection);
-    link->connection = NULL;
-    link->reused = false;
-}
-
-static void lease__link_rewind(lease__link *link) {
-    link->out_sent = 0;
-    link->want = LEASE_IO_WANT_WRITE;
-    lease__http_init(&link->http, link->body);
-}
-
-static lease_status lease__link_open(lease__kube *kube, lease_error *error) {
-    lease__link *link = &kube->link;
-    if (link->connection != NULL) return LEASE_OK;
-    kube->reconnects++;
-    return kube->transport.open(kube->transport.context, kube->credentials.host,
-                                kube->credentials.port, &link->connection, error);
-}
-
-static lease_status lease__link_closed(lease_error *error) {
-    return lease__fail(error, LEASE_CLOSED, LEASE_STAGE_EXCHANGE, lease_status_text(LEASE_CLOSED),
-                       LEASE__END);
-}
-
-/* The way an io result leads: true = wait, else *status says what became of the exchange. A kept
- * connection that ends before a byte of the answer is the server's idle limit: once, the request goes
- * out again on a new one. The copy cannot harm, for it carries uid and version. */
-static bool lease__link_broke(lease__kube *kube, int32_t result, lease_status *status,
-                              lease_error *error) {
-    lease__link *link = &kube->link;
-    if (result == LEASE_IO_WANT_READ || result == LEASE_IO_WANT_WRITE) {
-        link->want = result;
-        return true;
-    }
-    *status = result == LEASE_IO_FAILED && error->status != LEASE_OK ? error->status
-                                                                     : lease__link_closed(error);
-    const bool stale = link->reused && !link->resent && link->http.raw_bytes == 0;
-    lease__link_close(kube);
-    if (!stale || *status != LEASE_CLOSED) return false;
-    link->resent = true;
-    lease__link_rewind(link);
-    *status = lease__link_open(kube, error);
-    return *status == LEASE_OK;
-}
-
-/* Goes on as far as it can without waiting. True when the exchange has ended with *status; LEASE_OK
- * means that a complete answer stands in link.http. */
-static bool lease__link_turn(lease__kube *kube, lease_status *status, lease_error *error) {
-    lease__link *link = &kube->link;
-    char bytes[4096];
-    memset(error, 0, sizeof *error);
-    while (link->out_sent < link->out_length) {
-        const int32_t sent =
-            kube->transport.send(link->connection, link->out + link->out_sent,
-                                 link->out_length - link->out_sent, error);
-        if (sent <= 0) return !lease__link_broke(kube, sent, status, error);
-        link->touched = true;
-        link->out_sent += (size_t)sent;
-        link->want = LEASE_IO_WANT_READ;
-        if (link->out_sent == link->out_length) return false; /* no answer can be here yet */
-    }
-    while (!link->http.complete) {
-        const int32_t got = kube->transport.recv(link->connection, bytes, sizeof bytes, error);
-        if (got <= 0) return !lease__link_broke(kube, got, status, error);
-        *status = lease__http_feed(&link->http, bytes, (size_t)got, error);
-        if (*status != LEASE_OK) {
-            lease__link_close(kube);
-            return true;
-        }
-    }
-    link->reused = true;
-    if (!link->http.keep_alive) lease__link_close(kube);
-    *status = LEASE_OK;
-    return true;
-}
-
-/* On an idle connection only its end may come. Bytes would be taken for the answer to the next request. */
-static void lease__link_idle(lease__kube *kube) {
-    lease__link *link = &kube->link;
-    lease_error error;
-    char byte;
-    const int32_t got = kube->transport.recv(link->connection, &byte, 1, &error);
-    if (got != LEASE_IO_WANT_READ && got != LEASE_IO_WANT_WRITE) lease__link_close(kube);
-}
-
-/* -- Requests ----------------------------------------------------------------------------------- */
 
 static void lease__put_header(lease__buf *buf, const char *name, const char *value) {
     lease__put(buf, name);
@@ -4177,7 +4386,7 @@ static void lease__put_request(lease__buf *buf, const lease__kube *kube, const c
     lease__put_header(buf, "Host", kube->credentials.host_header);
     lease__put_header(buf, "User-Agent", kube->user_agent);
     lease__put_header(buf, "Accept", "application/json");
-    if (kube->transport.verified_peer && kube->credentials.token[0] != '\0') {
+    if (kube->link.transport.verified_peer && kube->credentials.token[0] != '\0') {
         lease__put(buf, "Authorization: Bearer ");
         lease__put(buf, kube->credentials.token);
         lease__put(buf, "\r\n");
@@ -4229,7 +4438,7 @@ static lease_status lease__kube_begin(lease__kube *kube, lease__object *object, 
     lease_status status = lease__kube_compose(kube, error);
     link->touched = link->resent = false;
     lease__link_rewind(link);
-    if (status == LEASE_OK) status = lease__link_open(kube, error);
+    if (status == LEASE_OK) status = lease__link_open(link, error);
     link->busy = status == LEASE_OK;
     if (status != LEASE_OK) lease__kube_end(kube);
     return status;
@@ -4237,11 +4446,11 @@ static lease_status lease__kube_begin(lease__kube *kube, lease__object *object, 
 
 /* Ends the exchange without an answer: the connection is of no use any more. */
 static void lease__kube_cancel(lease__kube *kube) {
-    lease__link_close(kube);
+    lease__link_close(&kube->link);
     lease__kube_end(kube);
 }
 
-/* -- Answers ------------------------------------------------------------------------------------ */
+/* -- Answers ---------------------------------------------------------------------------------- */
 
 static const char *lease__kube_verb(lease_action action) {
     switch (action) {
@@ -4358,20 +4567,21 @@ static bool lease__kube_authorize_again(lease__kube *kube, lease__boot now, leas
     lease__token_read(&kube->credentials, now, &changed, NULL);
     if (!changed || lease__kube_compose(kube, error) != LEASE_OK) return false;
     lease__link_rewind(&kube->link);
-    return lease__link_open(kube, error) == LEASE_OK;
+    return lease__link_open(&kube->link, error) == LEASE_OK;
 }
 
 /* May the server have applied the write, although this is not its acknowledgement? */
 static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status status) {
     const int32_t code = kube->link.http.code;
-    if (kube->action == LEASE_ACTION_READ || status == LEASE_OK || !kube->link.touched) return false;
-    return code < 300 || code >= 500;
+    if (kube->action == LEASE_ACTION_READ || status == LEASE_OK) return false;
+    return kube->link.touched && (code < 300 || code >= 500);
 }
 
-/* Goes on. True when the exchange has ended: with LEASE_OK and *record, or with *status and *error. */
+/* Goes on. True when the exchange has ended: with LEASE_OK and *record, or with *status and
+ * *error. */
 static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *status,
                              bool *maybe_applied, lease_record *record, lease_error *error) {
-    if (!lease__link_turn(kube, status, error)) return false;
+    if (!lease__link_turn(&kube->link, status, error)) return false;
     if (*status == LEASE_OK) {
         if (lease__kube_authorize_again(kube, now, error)) return false;
         *status = lease__kube_answer(kube, record, error);
@@ -4384,8 +4594,9 @@ static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *s
 /* =================================================================================================
  * >>backend -- locks other than a Kubernetes Lease: files of one host, and memory
  * =================================================================================================
- * May use: >>kube, for the same JSON, and what is below. A file is replaced by rename under a lock that
- * the kernel drops with its owner, so a kill at any instant leaves the old record or the new one. */
+ * May use: >>kube, for the same JSON, and what is below. A file is replaced by rename under a lock
+ * that the kernel drops with its owner, so a kill at any instant leaves the old record or the new
+ * one. */
 
 typedef struct lease__file_lock {
     lease__object object; /* the address, for reading and writing the record */
@@ -4649,8 +4860,8 @@ LEASE_API lease_backend lease_backend_memory(lease_memory *memory) {
 /* =================================================================================================
  * >>metrics -- Prometheus text and OpenMetrics
  * =================================================================================================
- * May use: >>base. Everything is computed from views at scrape, so that no gauge can stick. One family
- * after the other, as both formats demand; the leases are walked once for each. */
+ * May use: >>base. Everything is computed from views at scrape, so that no gauge can stick. One
+ * family after the other, as both formats demand; the leases are walked once for each. */
 
 typedef struct lease__sample {
     const char *ns;
@@ -4762,8 +4973,9 @@ static void lease__metrics_renewals(const lease__metrics *m) {
     }
 }
 
-/* component-base leaderelection/metrics.go: the names that every Kubernetes dashboard queries, labelled
- * by the lease's name alone. Of two leases that differ in their namespace only the first is shown. */
+/* component-base leaderelection/metrics.go: the names that every Kubernetes dashboard queries,
+ * labelled by the lease's name alone. Of two leases that differ in their namespace only the first
+ * is shown. */
 static void lease__metrics_client_go(const lease__metrics *m, const char *name, bool counter,
                                      const char *help) {
     lease__sample sample;
@@ -4809,19 +5021,18 @@ static void lease__metrics_write(const lease__metrics *m) {
 }
 
 /* =================================================================================================
- * >>runner -- the client: drives N leases over the connection, calls back, publishes
+ * >>events -- client and lease; what they tell callbacks and other threads
  * =================================================================================================
- * May use: all above. One thread at a time runs the loop and owns everything but what is marked shared.
- * Others reach it through the mutex (commands, the list of leases) and are answered from the latch of
- * each lease, without a lock.
+ * May use: all above. One thread at a time runs the loop and owns everything but what is marked
+ * shared. Others reach it through the mutex (commands, the list of leases) and are answered from
+ * the latch of each lease, without a lock.
  *
- * A turn: wait; take commands; move the exchange; step each lease that is due, the one nearest to its
- * end first. A step may ask for one request, whose answer is the next step's input.
- *
- * Fork: one page that the kernel hands to a child empty says whether we are the process that created
- * the client. A child reads "not leader" there, and no function of ours touches its connection. */
+ * Fork: one page that the kernel hands to a child empty says whether we are the process that
+ * created the client. A child reads "not leader" there, and no function of ours touches its
+ * connection. */
 
-/* What the questions of other threads are answered from. The first two are all that most of them read. */
+/* What the questions of other threads are answered from. The first two are all that most of them
+ * read. */
 typedef struct lease__published {
     int64_t valid_until_ms;
     uint64_t token;
@@ -4884,7 +5095,7 @@ struct lease_client {
     void (*log)(lease_log_level level, const char *message, void *log_user);
     void *log_user;
     const uint32_t *alive; /* in a page that a child of fork sees empty */
-    pid_t pid;             /* where the kernel knows no such page: compared at each question; else 0 */
+    pid_t pid;             /* compared where the kernel knows no such page; else 0 */
     int wake[2];           /* shared: a pipe that ends the wait */
     bool stopping;         /* shared, atomic */
     bool commanded;        /* shared, atomic: some lease has commands, or has come */
@@ -4903,7 +5114,7 @@ struct lease_client {
 #endif
 };
 
-/* -- Threads and processes ---------------------------------------------------------------------- */
+/* -- Threads and processes -------------------------------------------------------------------- */
 
 static void lease__lock(lease_client *client) {
 #if LEASE__THREADS
@@ -4959,7 +5170,7 @@ static uint32_t lease__client_random(lease_client *client) {
     return (uint32_t)(z >> 32);
 }
 
-/* -- Telling the host --------------------------------------------------------------------------- */
+/* -- Telling the host ------------------------------------------------------------------------- */
 
 static void lease__log(lease_client *client, lease_log_level level, const lease *self,
                        const char *what, const char *detail) {
@@ -4977,8 +5188,8 @@ static void lease__log(lease_client *client, lease_log_level level, const lease 
     client->log(level, message, client->log_user);
 }
 
-/* The only place that calls on_event. No lock is held meanwhile, so a callback may use all functions
- * that allow it; lease_destroy on another thread waits until the callback is over. */
+/* The only place that calls on_event. No lock is held meanwhile, so a callback may use all
+ * functions that allow it; lease_destroy on another thread waits until the callback is over. */
 static void lease__emit(lease *self, lease_event_kind kind, lease_event *event) {
     lease_client *client = self->client;
     event->kind = kind;
@@ -5016,7 +5227,7 @@ static void lease__complain(lease *self, const lease_error *error) {
     lease__tell(self, LEASE_EVENT_ERROR, error);
 }
 
-/* -- Publishing --------------------------------------------------------------------------------- */
+/* -- Publishing ------------------------------------------------------------------------------- */
 
 static void lease__count_events(lease__published *state, uint32_t events) {
     if ((events & LEASE_CORE_ACQUIRED) != 0) state->acquisitions++;
@@ -5029,8 +5240,8 @@ static void lease__count_events(lease__published *state, uint32_t events) {
     if ((events & LEASE_CORE_RELEASED) != 0) state->release_complete = true;
 }
 
-/* with_range: Google's Range() must not say yes before the start callback has returned, since that is
- * where a host drops what it knew from before its term. */
+/* with_range: Google's Range() must not say yes before the start callback has returned, since that
+ * is where a host drops what it knew from before its term. */
 static void lease__publish(lease *self, bool with_range) {
     const lease_core *core = &self->core;
     lease__published *state = &self->state;
@@ -5054,7 +5265,7 @@ static void lease__publish(lease *self, bool with_range) {
     lease__latch_write(&self->latch, state, sizeof *state);
 }
 
-/* -- Events ------------------------------------------------------------------------------------- */
+/* -- Events ----------------------------------------------------------------------------------- */
 
 static const char *lease__reason_text(lease_reason reason) {
     switch (reason) {
@@ -5122,13 +5333,13 @@ static void lease__tell_failure(lease *self, uint32_t events, const lease_error 
     if ((events & LEASE_CORE_RENEW_FAILED) != 0) {
         lease__log(self->client, LEASE_LOG_WARN, self, "renewal failed: ", error->message);
         lease__tell(self, LEASE_EVENT_RENEW_FAILED, error);
-    } else if (!lease__core_lost_race(error->status) && !lease__core_leads(&self->core)) {
+    } else if (!lease__rules_lost_race(error->status) && !lease__rules_leads(&self->core)) {
         lease__complain(self, error);
     }
 }
 
-/* What a step brought, in the order in which the host is to hear it. error is of the request that the
- * step answered; NULL = none. */
+/* What a step brought, in the order in which the host is to hear it. error is of the request that
+ * the step answered; NULL = none. */
 static void lease__tell_events(lease *self, const lease_core_output *out, uint64_t token_before,
                                const lease_error *error) {
     const uint32_t events = out->events;
@@ -5148,7 +5359,14 @@ static void lease__tell_events(lease *self, const lease_core_output *out, uint64
     lease__tell_alarms(self, events);
 }
 
-/* -- Steps and requests ------------------------------------------------------------------------- */
+/* =================================================================================================
+ * >>runner -- the loop: drives N leases over the connection
+ * =================================================================================================
+ * May use: all above. A turn: wait; take commands; move the exchange; step each lease that is due,
+ * the one nearest to its end first. A step may ask for one request, whose answer is the next
+ * step's input. */
+
+/* -- Steps and requests ----------------------------------------------------------------------- */
 
 /* Carries out what the core asks for with a backend of the host: the answer is there at once. */
 static void lease__ask_backend(lease *self, const lease_core_output *out, lease_core_input *answer,
@@ -5188,7 +5406,8 @@ static bool lease__ask_server(lease *self, const lease_core_output *out, lease_c
     write.mine_only = self->core.seen.mine_only;
     self->request_id = out->request_id;
     self->give_up_ms = out->give_up_ms;
-    answer->status = lease__kube_begin(client->kube, &self->object, out->action, &write, now, error);
+    answer->status =
+        lease__kube_begin(client->kube, &self->object, out->action, &write, now, error);
     if (answer->status != LEASE_OK) return true;
     client->in_flight = self;
     return false;
@@ -5220,8 +5439,8 @@ static void lease__step_once(lease *self, lease_core_input *in, const lease_erro
     lease__tell_open(self, in->now_ms, in->wall_us);
 }
 
-/* Steps until the core waits for something. Each answer that is there at once is the next input; the
- * core's own pauses bound the loop. */
+/* Steps until the core waits for something. Each answer that is there at once is the next input;
+ * the core's own pauses bound the loop. */
 static void lease__step(lease *self, lease_core_input *in, const lease_error *error) {
     lease_core_output out;
     lease_core_input answer;
@@ -5285,7 +5504,7 @@ static void lease__drive(lease_client *client) {
     lease__step(self, &in, in.status == LEASE_OK ? NULL : &error);
 }
 
-/* -- The turn ----------------------------------------------------------------------------------- */
+/* -- The turn --------------------------------------------------------------------------------- */
 
 static bool lease__is_due(const lease *self, int64_t now_ms) {
     return self->wake_ms <= now_ms || (self->held_back && self->client->in_flight == NULL);
@@ -5297,7 +5516,7 @@ static lease *lease__next_due(lease_client *client, int64_t now_ms) {
     int64_t best_rank = INT64_MAX;
     for (lease *one = client->leases; one != NULL; one = one->next) {
         if (!lease__is_due(one, now_ms)) continue;
-        const bool leads = lease__core_leads(&one->core);
+        const bool leads = lease__rules_leads(&one->core);
         const int64_t rank = leads ? one->core.valid_until_ms - INT64_MAX / 2 : one->wake_ms;
         if (best != NULL && rank >= best_rank) continue;
         best = one;
@@ -5358,7 +5577,8 @@ static void lease__take_incoming(lease_client *client) {
     lease__unlock(client);
 }
 
-/* Only when nothing newer was asked for does standing for election lift what lease_release revoked. */
+/* Only when nothing newer was asked for does standing for election lift what lease_release
+ * revoked. */
 static void lease__obey(lease *self) {
     lease_client *client = self->client;
     lease__lock(client);
@@ -5393,7 +5613,7 @@ static size_t lease__poll_set(lease_client *client, struct pollfd *fds) {
     fds[0].events = POLLIN;
     fds[0].revents = 0;
     if (link == NULL || link->connection == NULL) return 1;
-    fds[1].fd = client->kube->transport.fd(link->connection);
+    fds[1].fd = client->kube->link.transport.fd(link->connection);
     fds[1].events = link->busy && link->want == LEASE_IO_WANT_WRITE ? POLLOUT : POLLIN;
     fds[1].revents = 0;
     return fds[1].fd < 0 ? 1 : 2;
@@ -5412,7 +5632,7 @@ static int32_t lease__wait_ms(const lease_client *client) {
     }
     if (client->in_flight != NULL) {
         const lease__link *link = &client->kube->link;
-        const bool no_fd = client->kube->transport.fd(link->connection) < 0;
+        const bool no_fd = client->kube->link.transport.fd(link->connection) < 0;
         if (no_fd) wake_ms = lease__min_i64(wake_ms, now_ms + LEASE__CALL_AGAIN_MS);
     }
     return (int32_t)lease__max_i64(0, wake_ms - now_ms);
@@ -5435,13 +5655,13 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
     if (client->in_flight != NULL) {
         lease__drive(client);
     } else if (ready > 0 && count == 2 && fds[1].revents != 0) {
-        lease__link_idle(client->kube);
+        lease__link_idle(&client->kube->link);
     }
     lease__run_due(client);
     lease__take_commands(client);
 }
 
-/* -- Stopping ----------------------------------------------------------------------------------- */
+/* -- Stopping --------------------------------------------------------------------------------- */
 
 static bool lease__all_released(const lease_client *client) {
     for (const lease *self = client->leases; self != NULL; self = self->next) {
@@ -5459,10 +5679,11 @@ static void lease__release_on_stop(lease_client *client) {
         limit_ms = lease__max_i64(limit_ms, 2 * (int64_t)self->core.desc.request_timeout_ms);
         lease_release(self);
     }
-    const int64_t end_ms = lease__client_now(client) + limit_ms;
-    for (int64_t now_ms = lease__client_now(client); now_ms < end_ms && !lease__all_released(client);
-         now_ms = lease__client_now(client)) {
+    int64_t now_ms = lease__client_now(client);
+    const int64_t end_ms = now_ms + limit_ms;
+    while (now_ms < end_ms && !lease__all_released(client)) {
         lease__turn(client, (int32_t)(end_ms - now_ms));
+        now_ms = lease__client_now(client);
     }
 }
 
@@ -5471,7 +5692,7 @@ static void lease__release_on_stop(lease_client *client) {
  * =================================================================================================
  * May use: all above. */
 
-/* -- The client --------------------------------------------------------------------------------- */
+/* -- The client ------------------------------------------------------------------------------- */
 
 static int64_t lease__hook_boot_ms(void *context) {
     (void)context;
@@ -5563,7 +5784,7 @@ static lease_status lease__take_transport(lease_client *client, const lease_tran
                                           lease_error *error) {
     lease__kube *kube = client->kube;
     if (transport != NULL) {
-        kube->transport = *transport;
+        kube->link.transport = *transport;
         if (transport->open == NULL || transport->send == NULL || transport->recv == NULL ||
             transport->close == NULL || transport->fd == NULL) {
             return lease__refuse_desc(error, LEASE_BAD_TRANSPORT);
@@ -5571,7 +5792,7 @@ static lease_status lease__take_transport(lease_client *client, const lease_tran
         return LEASE_OK;
     }
 #if LEASE__TLS
-    kube->transport = lease__secure_transport(&kube->credentials.trust);
+    kube->link.transport = lease__secure_transport(&kube->credentials.trust);
     return lease__tls_check_trust(&kube->credentials.trust, error);
 #else
     return lease__fail(error, LEASE_BAD_TRANSPORT, LEASE_STAGE_CONFIG,
@@ -5590,8 +5811,10 @@ static lease_status lease__take_kube(lease_client *client, const lease_client_de
     if (status == LEASE_OK) {
         status = lease__load_credentials(&kube->credentials, desc, kube->tokens, now, error);
     }
+    lease__copy(kube->link.host, sizeof kube->link.host, kube->credentials.host);
+    kube->link.port = kube->credentials.port;
     if (status == LEASE_OK) status = lease__take_transport(client, desc->transport, error);
-    if (status == LEASE_OK && !kube->transport.verified_peer) {
+    if (status == LEASE_OK && !kube->link.transport.verified_peer) {
         lease__log(client, LEASE_LOG_WARN, NULL, "the server is not verified: ",
                    "no token is sent to it");
     }
@@ -5639,7 +5862,7 @@ LEASE_API lease_status lease_client_create(const lease_client_desc *desc, lease_
 }
 
 static void lease__free_kube(lease__kube *kube) {
-    lease__link_close(kube);
+    lease__link_close(&kube->link);
     lease__trust_free(&kube->credentials.trust);
     lease__wipe(&kube->credentials, sizeof kube->credentials);
     lease__wipe(kube->link.out, sizeof kube->link.out); /* it has held the token */
@@ -5654,8 +5877,8 @@ static void lease__free_list(lease *list) {
     }
 }
 
-/* In a child of fork everything is left as it is: the connection is the parent's, the mutex may be held
- * by a thread that does not exist here. */
+/* In a child of fork everything is left as it is: the connection is the parent's, the mutex may be
+ * held by a thread that does not exist here. */
 LEASE_API void lease_client_destroy(lease_client *client) {
     if (client == NULL) return;
     if (client->alive != NULL && !lease__is_alive(client)) return;
@@ -5737,7 +5960,7 @@ LEASE_API void lease_client_stop(lease_client *client) {
     lease__wake(client);
 }
 
-/* -- The lease ---------------------------------------------------------------------------------- */
+/* -- The lease -------------------------------------------------------------------------------- */
 
 static lease_status lease__take_address(lease *self, const lease_desc *desc, lease_error *error) {
     const lease_client *client = self->client;
@@ -5910,7 +6133,7 @@ LEASE_API lease_status lease_contend(lease *self) {
     return lease__command(self, LEASE__COMMAND_CONTEND);
 }
 
-/* -- The questions ------------------------------------------------------------------------------ */
+/* -- The questions ---------------------------------------------------------------------------- */
 
 /* False for NULL, for a child of fork, and once lease_release or lease_destroy has been called. */
 static bool lease__may_answer(const lease *self) {
@@ -6014,7 +6237,11 @@ LEASE_API const char *lease_identity(const lease *self) {
     return self != NULL ? self->core.own_identity : "";
 }
 
-/* -- Metrics ------------------------------------------------------------------------------------ */
+LEASE_API const char *lease_namespace(const lease *self) {
+    return self != NULL ? self->object.ns : "";
+}
+
+/* -- Metrics ---------------------------------------------------------------------------------- */
 
 static bool lease__next_sample(void *leases, const void **cursor, lease__sample *sample) {
     const lease_client *client = (const lease_client *)leases;
@@ -6059,15 +6286,18 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
  *
  * Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
  * associated documentation files (the "Software"), to deal in the Software without restriction,
- * including without limitation the rights to use, copy, modify, merge, publish, distribute, sublicense,
- * and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so,
- * subject to the following conditions:
+ * including without limitation the rights to use, copy, modify, merge, publish, distribute,
+ * sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so, subject to the following conditions:
  *
- * The above copyright notice and this permission notice shall be included in all copies or substantial
- * portions of the Software.
+ * The above copyright notice and this permission notice shall be included in all copies or
+ * substantial portions of the Software.
  *
- * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT
- * LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN
- * NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY,
- * WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING
+ * BUT NOT
+ * LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+ * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+ * DAMAGES OR OTHER LIABILITY,
+ * WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH
+ * THE
  * SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE. */

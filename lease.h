@@ -1251,7 +1251,7 @@ static void lease__put_time(lease__buf *buf, int64_t unix_us) {
  * =================================================================================================
  * May use: >>base, >>time. Nothing here changes anything. With V the renew deadline, A the stop
  * budget, D the lease duration: a leader's work ends by send + V + A on its clock, a follower takes
- * over no earlier than D after it observed that send on its own, and nothing is observed before it is
+ * over no earlier than D after observing that send on its own, and nothing is observed before it is
  * sent. So nothing overlaps if (V + A) * (1 + skew) + 1 ms <= D, where the millisecond is the grain
  * of the clocks; all delays have cancelled out. */
 

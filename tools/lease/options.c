@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RUN SUBCOMMAND_RUN
@@ -146,7 +147,11 @@ static const char *set_backend(void *field, const char *value)
         *(const char **)field = NULL;
         return NULL;
     }
-    if (strncmp(value, "file:", 5) != 0 || value[5] == '\0') return "is neither kube nor file:DIR";
+    struct stat directory;
+    if (strncmp(value, "file:", 5) != 0) return "is neither kube nor file:DIR";
+    if (stat(value + 5, &directory) == -1 || !S_ISDIR(directory.st_mode)) {
+        return "names no directory";
+    }
     *(const char **)field = value + 5;
     return NULL;
 }

@@ -24,6 +24,7 @@ struct run {
     int stop_signal;  /* that asked us to stop; 0 = none */
     bool leave_now;   /* asked twice: no release */
     bool lost;        /* the term in which the command was started is over */
+    bool child_changed;
     bool done;
     int code;
     const char *why; /* reason of the stop line */
@@ -124,9 +125,11 @@ static void take_signals(struct run *run)
     for (int number; (number = session_signal(&run->session)) != 0;) {
         if (number == SIGTERM || number == SIGINT || (!running && is_stop_signal(number))) {
             stop_for_signal(run, number);
+        } else if (number == SIGCHLD) {
+            run->child_changed = true;
         } else if (number == SIGCONT) {
             command_continue(&run->command);
-        } else if (number != SIGCHLD) {
+        } else {
             command_signal(&run->command, number);
         }
     }
@@ -198,7 +201,8 @@ static void turn(struct run *run)
     int64_t give_up_ms = command->pid == 0 ? session_give_up_ms(&run->session) : INT64_MAX;
     session_wait(&run->session, wake_ms < give_up_ms ? wake_ms : give_up_ms);
     take_signals(run);
-    command_tend(command);
+    if (run->child_changed || now_ms() >= wake_ms) command_tend(command);
+    run->child_changed = false;
     session_work(&run->session);
     take_news(run);
     take_end(run);

@@ -137,11 +137,12 @@ static void on_event(lease *self, const lease_event *event, void *user)
     struct text message = text_in(bytes, sizeof bytes);
     (void)self;
     note_event(session, event);
-    if (session->options->subcommand == SUBCOMMAND_GET) return;
+    /* The end of a term by our own release is told by the release. */
+    bool own_end = event->kind == LEASE_EVENT_LOST && event->reason == LEASE_REASON_RELEASED;
+    if (own_end || session->options->subcommand == SUBCOMMAND_GET) return;
     describe(event, &message);
-    bool own_release = event->kind == LEASE_EVENT_LOST && event->reason == LEASE_REASON_RELEASED;
     log_write(&session->log, &(struct log_entry){
-        .level = own_release ? LEASE_LOG_DEBUG : event_lines[event->kind].level,
+        .level = event_lines[event->kind].level,
         .event = event_lines[event->kind].name,
         .holder = event->holder,
         .token = event->token,
@@ -241,21 +242,6 @@ static lease_status create_lease(struct session *session, const char *ns, lease_
     return lease_create(session->client, &desc, &session->lease, error);
 }
 
-/* The namespace that the library took from the credentials, which only its metrics name: every
- * sample's key is "NAMESPACE/NAME". */
-static void find_namespace(struct session *session)
-{
-    static char text[64 * 1024];
-    lease_metrics_write(session->client, LEASE_METRICS_TEXT, text, sizeof text);
-    const char *key = strstr(text, "{key=\"");
-    if (key == NULL) return;
-    key += strlen("{key=\"");
-    size_t length = strcspn(key, "/\"");
-    if (length >= sizeof session->ns) return;
-    memcpy(session->ns, key, length);
-    session->ns[length] = '\0';
-}
-
 bool session_connect(struct session *session)
 {
     const struct options *options = session->options;
@@ -272,8 +258,7 @@ bool session_connect(struct session *session)
         complain_about(options, &error);
         return false;
     }
-    if (ns != NULL) snprintf(session->ns, sizeof session->ns, "%s", ns);
-    else find_namespace(session);
+    session->ns = lease_namespace(session->lease);
     session->log = (struct log){
         .json = options->json_log,
         .level = options->log_level,

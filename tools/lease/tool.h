@@ -179,7 +179,7 @@ struct session {
     bool signal_ready;
     sigset_t original_mask; /* as we were started; the command gets it back */
     lease_core_desc timing; /* with the library's defaults applied */
-    char ns[LEASE_MAX_NAMESPACE + 1];
+    const char *ns;
     int64_t started_ms;
     bool ever_acquired;
     struct session_news news;

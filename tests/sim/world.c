@@ -4,6 +4,8 @@
 
 #include "sim.h"
 
+#define WORLD_MAX_EVENTS 1000000 /* some hundred times what a run has */
+
 /* -- Phases ------------------------------------------------------------------------------------ */
 
 /* The leader whom the server knows: client-go goes on believing for a while after it has lost. */
@@ -250,10 +252,12 @@ void sim_world_run(sim_world *world, sim_stats *stats, uint64_t seed, bool trace
     world->net_fault_us = world->config.fault_gap_us / 2;
     world->server_fault_us = world->config.fault_gap_us / 3;
     world->admin_us = world->config.fault_gap_us / 4;
+    uint64_t began = stats->events;
     while (!world->failed && world->phase != SIM_PHASE_DONE) {
         world_turn(world);
         stats->events++;
         world_watch_phase(world);
+        if (stats->events - began > WORLD_MAX_EVENTS) sim_fail(world, NULL, "the run has no end");
     }
     stats->runs++;
     stats->simulated_us += (uint64_t)world->now_us;

@@ -25,7 +25,9 @@ row() { # MEASURE BUDGET UNIT SEEN
     fi
     printf '%-58s %9s %9s %-3s %s\n' "$1" "$2" "${4:--}" "$3" "$note"
 }
-kb_of_file() { [ ! -f "$1" ] || awk -v size="$(stat -c %s "$1")" 'BEGIN { printf "%.0f", size / 1024 }'; }
+kb_of_file() {
+    [ ! -f "$1" ] || stat -c %s "$1" | awk '{ printf "%.0f", $1 / 1024 }'
+}
 word() { # N TEXT
     echo "$2" | awk -v n="$1" '{ print $n }'
 }
@@ -76,7 +78,8 @@ row "private dirty memory of it" 96 kB "$(word 2 "$seen")"
 sleep 10 # twenty turns; after the first few the memory does not grow
 row "RSS of the tool as leader" 288 kB "$(memory $leader VmRSS status)"
 row "RSS of the tool as standby" 352 kB "$(memory $standby VmRSS status)"
-row "private dirty memory of the tool as leader" 96 kB "$(memory $leader Private_Dirty smaps_rollup)"
+row "private dirty memory of the tool as leader" 96 kB \
+    "$(memory $leader Private_Dirty smaps_rollup)"
 kill $leader $standby
 
 # Allocations and instructions: the difference of two run lengths.

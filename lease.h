@@ -455,7 +455,7 @@ typedef struct lease_core {
     bool pending_release;
     int64_t pending_sent_ms, pending_give_up_ms;
     int32_t failures;     /* requests in a row that did not do what they were for */
-    int64_t last_renew_us; /* the renewTime written last */
+    int64_t last_renew_us, own_renew_us; /* written last; of a record known to be ours, 0 = none */
     struct {
         int64_t renew_us, sent_ms;
     } attempts[LEASE_CORE_ATTEMPTS];
@@ -1524,13 +1524,18 @@ static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us
     return -1;
 }
 
-/* The time to write now. Its whole second differs from the one before, since client-go followers
- * compare seconds; and no attempt still remembered has the same time (4). */
+/* The time to write now. Its whole second lies behind that of every write of ours that may stand in
+ * the record, also when wall time stands still or was set back a little: client-go followers
+ * compare whole seconds, and two values in turn would look to some of them like no renewal at all.
+ * */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
-    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    if (us / LEASE__US_PER_S == core->last_renew_us / LEASE__US_PER_S) us += LEASE__US_PER_S;
-    while (lease__core_attempt_sent(core, us) >= 0) us++;
-    return us;
+    const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+    int64_t last = core->own_renew_us;
+    for (uint32_t i = 0; i < core->attempt_count; i++) {
+        last = lease__max_i64(last, core->attempts[i].renew_us);
+    }
+    if (us / LEASE__US_PER_S > last / LEASE__US_PER_S) return us;
+    return last - us < lease__rules_duration_us(core) ? last + LEASE__US_PER_S : us;
 }
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
@@ -1553,7 +1558,10 @@ static void lease__core_hold(lease_core *core, lease_core_output *out, const lea
                              int64_t sent_ms) {
     const int64_t until = sent_ms + core->desc.renew_deadline_ms;
     if (core->released || core->releasing) return;
-    lease__core_range_extend(core, record, sent_ms);
+    /* A write that is acknowledged too late begins no term, and no range either. */
+    if (until > core->clock_ms || core->range.held) {
+        lease__core_range_extend(core, record, sent_ms);
+    }
     if (until <= core->clock_ms || until <= core->valid_until_ms) return;
     if (!lease__rules_leads(core)) {
         out->events |= LEASE_CORE_ACQUIRED;
@@ -1584,6 +1592,8 @@ static void lease__core_see(lease_core *core, const lease_record *record, bool o
         core->uid_held = false;
     }
     if (record->holder_identity[0] != '\0') core->uid_held = core->seen_held = true;
+    if (ours) core->own_renew_us = record->renew_time_us;
+    if (!lease__rules_is_own(core, record)) core->own_renew_us = 0;
     core->seen = *record;
     core->exists = true;
     core->answered = true;
@@ -1601,15 +1611,16 @@ static void lease__core_see_absence(lease_core *core) {
     core->answered = true;
     core->read_first = false;
     core->uid_held = false;
+    core->own_renew_us = 0;
 }
 
 /* Is this record one that we wrote? Either the last one known to be applied (somebody may have put
- * a label on it), or an attempt whose fate was open. */
+ * a label on it), or an attempt whose fate was open. What another holder followed is not. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
     if (!lease__rules_is_own(core, record)) return false;
     if (lease__core_attempt_sent(core, record->renew_time_us) >= 0) return true;
-    return core->ours && core->exists && lease__same(core->seen.uid, record->uid) &&
-           core->seen.renew_time_us == record->renew_time_us;
+    return core->own_renew_us != 0 && core->own_renew_us == record->renew_time_us &&
+           lease__same(core->seen.uid, record->uid);
 }
 
 static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
@@ -1621,19 +1632,20 @@ static lease_reason lease__core_loss_by(const lease_core *core, const lease_reco
 /* What a read shows when it shows a Lease. */
 static void lease__core_observe(lease_core *core, lease_core_output *out,
                                 const lease_record *record) {
-    const bool wrote = lease__core_wrote(core, record) && !record->coordinated;
+    const bool wrote = lease__core_wrote(core, record);
+    const bool ours = wrote && !record->coordinated;
     const bool was_ours = core->ours;
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
-    const int64_t sent_ms = wrote ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
+    const int64_t sent_ms = ours ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
     const bool own_again = core->exists && lease__rules_is_own(core, &core->seen);
     if (!wrote && lease__rules_is_own(core, record) && changed &&
         (lease__rules_leads(core) || was_ours || own_again)) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
     if (changed && was_ours && sent_ms < 0) out->events |= LEASE_CORE_FOREIGN_WRITE;
-    if (!wrote) lease__core_lose(core, out, lease__core_loss_by(core, record));
-    lease__core_see(core, record, wrote);
+    if (!ours) lease__core_lose(core, out, lease__core_loss_by(core, record));
+    lease__core_see(core, record, ours);
     if (sent_ms < 0) return;
     out->events |= LEASE_CORE_READ_BACK;
     lease__core_hold(core, out, record, sent_ms);

@@ -1524,22 +1524,36 @@ static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us
     return -1;
 }
 
+/* us, or a second behind the earlier write when that does not lie a whole second back. A write that
+ * is far ahead is from before wall time was set back, and does not bind. */
+static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t earlier_us) {
+    if (us / LEASE__US_PER_S > earlier_us / LEASE__US_PER_S) return us;
+    return earlier_us - us < lease__rules_duration_us(core) ? earlier_us + LEASE__US_PER_S : us;
+}
+
 /* The time to write now. Its whole second lies behind that of every write of ours that may stand in
  * the record, also when wall time stands still or was set back a little: client-go followers
  * compare whole seconds, and two values in turn would look to some of them like no renewal at all.
  * */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
-    const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    int64_t last = core->own_renew_us;
-    for (uint32_t i = 0; i < core->attempt_count; i++) {
-        last = lease__max_i64(last, core->attempts[i].renew_us);
-    }
-    if (us / LEASE__US_PER_S > last / LEASE__US_PER_S) return us;
-    return last - us < lease__rules_duration_us(core) ? last + LEASE__US_PER_S : us;
+    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+    int64_t before;
+    do {
+        before = us;
+        if (lease__rules_is_own(core, &core->seen)) {
+            us = lease__core_behind(core, us, core->seen.renew_time_us);
+        }
+        for (uint32_t i = 0; i < core->attempt_count; i++) {
+            us = lease__core_behind(core, us, core->attempts[i].renew_us);
+        }
+    } while (us != before);
+    return us;
 }
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
 
+/* Only an end that was foreseen leaves the stop budget: in all other cases somebody else may lead.
+ * */
 static void lease__core_lose(lease_core *core, lease_core_output *out, lease_reason reason) {
     const bool keeps_range = reason == LEASE_REASON_EXPIRED || reason == LEASE_REASON_CLOCK_JUMP;
     if (!keeps_range) core->range.held = false;
@@ -1547,8 +1561,10 @@ static void lease__core_lose(lease_core *core, lease_core_output *out, lease_rea
     if (!lease__rules_leads(core)) return;
     out->events |= LEASE_CORE_LOST;
     out->lost_reason = reason;
-    out->stop_by_ms = lease__min_i64(core->valid_until_ms, core->clock_ms) +
-                      core->desc.stop_budget_ms;
+    out->stop_by_ms = core->clock_ms;
+    if (reason == LEASE_REASON_EXPIRED) {
+        out->stop_by_ms = core->valid_until_ms + core->desc.stop_budget_ms;
+    }
     core->valid_until_ms = 0;
     core->token = 0;
 }
@@ -1629,6 +1645,12 @@ static lease_reason lease__core_loss_by(const lease_core *core, const lease_reco
     return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
 }
 
+/* Does another live process write under our identity? A first look may find a predecessor's. */
+static bool lease__core_is_duplicate(const lease_core *core, const lease_record *record) {
+    return lease__rules_is_own(core, record) && core->exists &&
+           lease__rules_is_own(core, &core->seen);
+}
+
 /* What a read shows when it shows a Lease. */
 static void lease__core_observe(lease_core *core, lease_core_output *out,
                                 const lease_record *record) {
@@ -1638,9 +1660,7 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
     const int64_t sent_ms = ours ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
-    const bool own_again = core->exists && lease__rules_is_own(core, &core->seen);
-    if (!wrote && lease__rules_is_own(core, record) && changed &&
-        (lease__rules_leads(core) || was_ours || own_again)) {
+    if (!wrote && lease__core_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
     if (changed && was_ours && sent_ms < 0) out->events |= LEASE_CORE_FOREIGN_WRITE;
@@ -1745,6 +1765,7 @@ static void lease__core_altered(lease_core *core, lease_core_output *out,
     out->events |= LEASE_CORE_ALTERED;
     lease__core_lose(core, out, LEASE_REASON_ALTERED);
     lease__core_see(core, in->record, false);
+    if (lease__rules_is_own(core, in->record)) core->own_renew_us = in->record->renew_time_us;
     lease__core_report_holder(core, out);
     lease__core_failed(core, out, &failure);
     const int64_t latest = core->clock_ms + LEASE__RULES_SLOW_MS;

@@ -64,9 +64,19 @@ where=$on_kube
 lease_name=$id
 round kube
 
+# A killed supervisor takes the whole group along, not only the process that it started.
+lease_name=$id-group
+where=$on_file
+$lease run -l "$lease_name" $where -- sh -c '"$0" "$1" & wait' "$BEAT_BIN" "$work/group.beats" &
+tool=$!
+started="$started $tool"
+wait_for runs group
+command=$(sed -n '1s/^[0-9]* \([0-9]*\) .*/\1/p' "$work/group.beats")
+kill -s KILL "$tool"
+ok "killed: the command's child dies too" dies_within 500 "$command"
+
 # Ctrl-C at the terminal is for the foreground; the watchdog is not in it, and has no descriptor but
 # its own.
-where=$on_file
 lease_name=$id-fds
 rm -f "$work/d.beats"
 candidate d

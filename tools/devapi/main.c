@@ -303,8 +303,8 @@ static bool write_directory(const struct program *program) {
            write_file(dir, "serviceaccount/ca.crt", 0644, program->identity.ca_pem) &&
            write_file(dir, "serviceaccount/namespace", 0644, program->options.ns) &&
            write_file(dir, "admin.token", 0600, program->admin_token) &&
-           write_kubeconfig(program) && write_file(dir, "url", 0644, line) &&
-           write_file(dir, "pid", 0644, pid);
+           write_kubeconfig(program) && write_file(dir, "pid", 0644, pid) &&
+           write_file(dir, "url", 0644, line); /* last: whoever waits for it finds all */
 }
 
 static void token_changed(void *user) {

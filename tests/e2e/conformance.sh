@@ -21,8 +21,8 @@ printf 'Authorization: Bearer wrong' >"$work/wrong"
 : >"$work/none"
 head -c 3200000 /dev/zero | tr '\0' a >"$work/big"
 
-# Placeholders: {L} the collection, {name} of this group, {uid} and {rv} of the last Lease that it was
-# answered, {first_rv} of the first one.
+# Placeholders: {L} the collection, {name} of this group, {uid} and {rv} of the last Lease that it
+# was answered, {first_rv} of the first one.
 expand() {
     printf '%s' "$1" | sed -e "s|{L}|$collection|g" -e "s|{name}|$name|g" -e "s|{uid}|$uid|g" \
         -e "s|{rv}|$rv|g" -e "s|{first_rv}|$first_rv|g"
@@ -132,12 +132,13 @@ while IFS=$tab read -r row as method path headers body expected present absent; 
 done <tests/e2e/conformance.tsv
 
 # The Leases of this run go again, also those that a finalizer holds.
-curl -sS --http1.1 --cacert "$dir/serviceaccount/ca.crt" -H "@$work/admin" -A conformance/1 \
-    "$url$collection" | tr '{,' '\n\n' | sed -n "s/^\"name\":\"\(conformance-[^\"]*$run[^\"]*\)\"/\1/p" |
-    while read -r lease; do
-        curl -sS -o "$work/raw" --cacert "$dir/serviceaccount/ca.crt" -H "@$work/admin" -X DELETE \
-            "$url$collection/$lease"
-    done
+mine="s/^\"name\":\"\(conformance-[^\"]*${run}[^\"]*\)\"/\1/p"
+as_admin() { # curl's arguments
+    curl -sS --http1.1 --cacert "$dir/serviceaccount/ca.crt" -H "@$work/admin" -A conformance/1 "$@"
+}
+as_admin "$url$collection" | tr '{,' '\n\n' | sed -n "$mine" | while read -r lease; do
+    as_admin -o "$work/raw" -X DELETE "$url$collection/$lease"
+done
 
 [ $((passed + failed)) -gt 0 ] || failed=1
 finish

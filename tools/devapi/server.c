@@ -1,8 +1,8 @@
 /* server.c -- a poll loop in one thread.
  *
  * A connection goes  (HELD_ACCEPT) -> HANDSHAKE -> READ -> DISCARD -> (HELD) -> (DELAYED) -> WRITE
- * -> READ, or WRITE <-> WATCH while a watch lives. Faults wait in those in brackets: nothing is read
- * there, so a request that is held is carried out even when its client has gone meanwhile. */
+ * -> READ, or WRITE <-> WATCH while a watch lives. Faults wait in those in brackets: nothing is
+ * read there, so a request that is held is carried out even when its client has gone meanwhile. */
 #include "server.h"
 
 #include <errno.h>

@@ -19,7 +19,7 @@ row() { # MEASURE BUDGET UNIT SEEN
     if [ -z "$4" ]; then
         note="not measured"
         missing=$((missing + 1))
-    elif [ "$(awk -v seen="$4" -v most="$2" 'BEGIN { print seen > most }')" = 1 ]; then
+    elif [ "$(awk -v seen="$4" -v most="$2" 'BEGIN { print (seen > most) }')" = 1 ]; then
         note="over"
         over=$((over + 1))
     fi
@@ -82,21 +82,18 @@ row "private dirty memory of the tool as leader" 96 kB \
     "$(memory $leader Private_Dirty smaps_rollup)"
 kill $leader $standby
 
-# Allocations and instructions: the difference of two run lengths.
-mallocs() { # COUNT
-    valgrind "$build/bench/renew" "$work/server" bench-mallocs "$1" 2>&1 |
-        awk '/total heap usage/ { gsub(/,/, ""); print $5 }'
-}
+seen=$("$build/bench/renew" "$work/server" bench-mallocs 1010)
+row "libc mallocs in 1,000 renewals" 0 "" "$(word 3 "$seen")"
+
+# Instructions: the difference of two run lengths.
 instructions() { # COUNT
     valgrind --tool=callgrind --callgrind-out-file=/dev/null \
         "$renew" "$work/server" bench-instructions "$1" 2>&1 | awk '/Collected/ { print $4 }'
 }
-per_renewal() { # FROM TO : for a thousand renewals more
-    [ -z "$1" ] || [ -z "$2" ] || awk -v a="$1" -v b="$2" 'BEGIN { print (b - a) / 1000 }'
-}
-row "libc mallocs per renewal" 0 "" "$(per_renewal "$(mallocs 100)" "$(mallocs 1100)")"
-row "user instructions per renewal" 90000 "" \
-    "$(per_renewal "$(instructions 100)" "$(instructions 1100)")"
+few=$(instructions 100)
+many=$(instructions 1100)
+row "user instructions per renewal" 90000 "" "$(echo "$few $many" |
+    awk 'NF == 2 { printf "%.0f", ($2 - $1) / 1000 }')"
 
 # System calls and bytes of the tool between its fourth request and its last, each one send.
 # shellcheck disable=SC2086

@@ -452,10 +452,11 @@ typedef struct lease_core {
     int64_t wall_minus_boot_us;
     uint32_t requests;    /* ids given out */
     lease_action pending; /* the request under way */
-    bool pending_release;
+    bool pending_release; /* ... is the release */
     int64_t pending_sent_ms, pending_give_up_ms;
     int32_t failures;     /* requests in a row that did not do what they were for */
-    int64_t last_renew_us, own_renew_us; /* written last; of a record known to be ours, 0 = none */
+    int64_t last_renew_us, last_write_ms; /* the time written last, and when */
+    int64_t own_renew_us; /* of the last record that is known to be our write; 0 = none */
     struct {
         int64_t renew_us, sent_ms;
     } attempts[LEASE_CORE_ATTEMPTS];
@@ -476,7 +477,6 @@ LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, 
                                 lease_time_range *range, bool *failing_open);
 /* The rate error between two clocks that the timing tolerates, in parts per million. */
 LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core);
-
 /* -- Layer 2: clients and leases -------------------------------------------------------------- */
 
 typedef struct lease_client lease_client; /* one API server, one loop */
@@ -1259,6 +1259,7 @@ static void lease__put_time(lease__buf *buf, int64_t unix_us) {
 #define LEASE__NEVER_MS INT64_MAX
 #define LEASE__RULES_SLOW_MS 30000 /* the slowest pace under errors that last */
 /* Clock readings beyond these are clamped, so that no sum of ours overflows. */
+#define LEASE__CORE_FAR_AHEAD_US (60 * (int64_t)LEASE__US_PER_S)
 #define LEASE__CORE_LAST_MS (INT64_C(1) << 50)
 #define LEASE__CORE_LAST_WALL_US (INT64_C(253402300799) * LEASE__US_PER_S)
 
@@ -1512,10 +1513,6 @@ static void lease__core_remember_attempt(lease_core *core, int64_t renew_us, int
     core->attempt_count++;
 }
 
-static void lease__core_forget_last_attempt(lease_core *core) {
-    if (core->attempt_count > 0) core->attempt_count--;
-}
-
 /* When the attempt with this time was sent; -1 when it is none of ours. */
 static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us) {
     for (uint32_t i = 0; i < core->attempt_count; i++) {
@@ -1524,30 +1521,16 @@ static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us
     return -1;
 }
 
-/* us, or a second behind the earlier write when that does not lie a whole second back. A write that
- * is far ahead is from before wall time was set back, and does not bind. */
-static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t earlier_us) {
-    if (us / LEASE__US_PER_S > earlier_us / LEASE__US_PER_S) return us;
-    return earlier_us - us < lease__rules_duration_us(core) ? earlier_us + LEASE__US_PER_S : us;
-}
-
-/* The time to write now. Its whole second lies behind that of every write of ours that may stand in
- * the record, also when wall time stands still or was set back a little: client-go followers
- * compare whole seconds, and two values in turn would look to some of them like no renewal at all.
- * */
+/* The time to write now: wall time, but never less behind the last time written than boot time has
+ * moved since (a second at most, so that a lead melts away). Client-go followers compare whole
+ * seconds, and must see a renewal also when wall time stands still or was set back. A time that is
+ * far ahead of the wall is from before it was set right, and does not bind. */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
-    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    int64_t before;
-    do {
-        before = us;
-        if (lease__rules_is_own(core, &core->seen)) {
-            us = lease__core_behind(core, us, core->seen.renew_time_us);
-        }
-        for (uint32_t i = 0; i < core->attempt_count; i++) {
-            us = lease__core_behind(core, us, core->attempts[i].renew_us);
-        }
-    } while (us != before);
-    return us;
+    const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+    const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
+    const int64_t step_us = lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
+    const int64_t least = core->last_renew_us + step_us;
+    return us >= least || least - us > LEASE__CORE_FAR_AHEAD_US ? us : least;
 }
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
@@ -1684,10 +1667,14 @@ static void lease__core_follow(lease_core *core, uint32_t random) {
 }
 
 /* After a good renewal the next one is due one period after the send of this one, a little earlier
- * at random so that many leases do not stay in step. */
-static void lease__core_renew_later(lease_core *core, int64_t sent_ms, uint32_t random) {
+ * at random so that many leases do not stay in step. Not twice within a second, for the seconds
+ * that client-go compares, unless the deadline is so near. */
+static void lease__core_renew_later(lease_core *core, uint32_t random) {
+    const int64_t deadline = core->desc.renew_deadline_ms;
+    const int64_t sent_ms = core->valid_until_ms - deadline;
     const int64_t period = core->desc.retry_period_ms;
-    const int64_t next = sent_ms + period - lease__rules_jitter(period / 10, random);
+    const int64_t gap = period - lease__rules_jitter(period / 10, random);
+    const int64_t next = sent_ms + lease__max_i64(gap, lease__min_i64(1000, deadline / 2));
     core->next_ms = lease__max_i64(core->clock_ms, next);
 }
 
@@ -1747,7 +1734,10 @@ static void lease__core_read_done(lease_core *core, lease_core_output *out,
         lease__core_failed(core, out, in);
         return;
     }
+    const bool read_back = (out->events & LEASE_CORE_READ_BACK) != 0 && lease__rules_leads(core);
+    if (read_back) core->failures = 0;
     lease__core_settle(core, out, in);
+    if (read_back) lease__core_renew_later(core, in->random);
 }
 
 /* Did the server store what others must see to respect us: holder, time and duration? An admission
@@ -1779,9 +1769,7 @@ static void lease__core_write_done(lease_core *core, lease_core_output *out,
     const bool unheld = action == LEASE_ACTION_CREATE && core->desc.strict_creation;
     if (in->status != LEASE_OK) {
         /* A 409 may answer the second copy of a request whose first copy was applied. */
-        const bool open = in->maybe_applied || lease__rules_lost_race(in->status);
-        if (!open && !unheld && !release) lease__core_forget_last_attempt(core);
-        core->read_first = core->read_first || open;
+        if (in->maybe_applied || lease__rules_lost_race(in->status)) core->read_first = true;
         core->slow_path = core->read_first;
         lease__core_failed(core, out, in);
         return;
@@ -1804,9 +1792,7 @@ static void lease__core_write_done(lease_core *core, lease_core_output *out,
     lease__core_see(core, in->record, true);
     lease__core_hold(core, out, in->record, core->pending_sent_ms);
     lease__core_settle(core, out, in);
-    if (lease__rules_leads(core)) {
-        lease__core_renew_later(core, core->pending_sent_ms, in->random);
-    }
+    if (lease__rules_leads(core)) lease__core_renew_later(core, in->random);
 }
 
 static void lease__core_done(lease_core *core, lease_core_output *out,
@@ -1856,6 +1842,8 @@ static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall
     lease__copy(write->resource_version, sizeof write->resource_version,
                 core->seen.resource_version);
     write->renew_time_us = lease__core_renew_time(core, wall_us);
+    core->last_renew_us = write->renew_time_us;
+    core->last_write_ms = core->clock_ms;
     write->acquire_time_us = write->renew_time_us;
     if (core->ours && core->range.held) write->acquire_time_us = core->range.start_us;
     write->lease_duration_s = core->desc.lease_duration_ms / 1000;
@@ -1867,7 +1855,6 @@ static void lease__core_send_write(lease_core *core, lease_core_output *out, lea
                                    int64_t wall_us) {
     lease__core_begin(core, out, action);
     lease__core_fill(core, &out->write, wall_us);
-    core->last_renew_us = out->write.renew_time_us;
     lease__core_remember_attempt(core, core->last_renew_us, core->pending_sent_ms);
     if (core->slow_path && lease__rules_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
 }
@@ -1888,7 +1875,6 @@ static void lease__core_send_release(lease_core *core, lease_core_output *out, i
     out->write.acquire_time_us = out->write.renew_time_us;
     out->write.lease_duration_s = 1;
     out->write.lease_transitions = core->seen.lease_transitions;
-    core->last_renew_us = out->write.renew_time_us;
 }
 
 /* What is due now. A read is never wrong; a write needs its instant. */

@@ -1521,15 +1521,21 @@ static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us
     return -1;
 }
 
-/* The time to write now: wall time, but never less behind the last time written than boot time has
- * moved since (a second at most, so that a lead melts away). Client-go followers compare whole
- * seconds, and must see a renewal also when wall time stands still or was set back. A time that is
- * far ahead of the wall is from before it was set right, and does not bind. */
+/* The last time that stands or may stand under our identity, and what wall time must have moved on
+ * by since: as much as boot time has, a second at most, so that a lead melts away. */
+static int64_t lease__core_least_time(const lease_core *core) {
+    const int64_t seen_us = lease__rules_is_own(core, &core->seen) ? core->seen.renew_time_us : 0;
+    const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
+    if (seen_us > core->last_renew_us) return seen_us + LEASE__US_PER_S; /* a predecessor's */
+    return core->last_renew_us + lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
+}
+
+/* The time to write now. Client-go followers compare whole seconds, and must see a renewal also
+ * when wall time stands still or was set back. A time far ahead of the wall does not bind: it is
+ * from before the wall was set right. */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
     const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
-    const int64_t step_us = lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
-    const int64_t least = core->last_renew_us + step_us;
+    const int64_t least = lease__core_least_time(core);
     return us >= least || least - us > LEASE__CORE_FAR_AHEAD_US ? us : least;
 }
 
@@ -1642,7 +1648,9 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     const bool was_ours = core->ours;
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
-    const int64_t sent_ms = ours ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
+    const bool known = record->renew_time_us == core->own_renew_us;
+    const int64_t sent_ms =
+        ours && !known ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
     if (!wrote && lease__core_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }

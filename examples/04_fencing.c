@@ -1,0 +1,98 @@
+/* 04_fencing.c -- why a leader passes its token to what it writes to, and what happens if not.
+ *
+ * A leader asks lease_is_leader, hears yes, and is paused before it writes: a swapped-out page, a
+ * stopped virtual machine. Meanwhile another takes over. No lease can recall a write that is already
+ * on its way, so the store has to: it remembers the highest token and refuses a lower one. (Martin
+ * Kleppmann, "How to do distributed locking".) Two candidates, a real clock and a Lease in memory,
+ * no cluster; takes two seconds, and fails if the late write comes through:
+ *
+ *     make examples && build/examples/04_fencing
+ */
+#define LEASE_IMPLEMENTATION
+#include "lease.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* The resource that must not be written by two at once. In yours the comparison is part of the
+ * write itself: UPDATE ... WHERE token <= ?, a condition on the object's generation, a CAS loop. */
+typedef struct store {
+    uint64_t highest_token;
+    char value[32];
+} store;
+
+static bool store_write(store *self, uint64_t token, const char *value) {
+    const bool stale = token == 0 || token < self->highest_token;
+    printf("  store: %s from token %" PRIu64 ", the highest is %" PRIu64 ": %s\n", value, token,
+           self->highest_token, stale ? "REFUSED" : "written");
+    if (stale) return false;
+    self->highest_token = token;
+    snprintf(self->value, sizeof self->value, "%s", value);
+    return true;
+}
+
+typedef struct candidate {
+    lease_client *client;
+    lease *leadership;
+} candidate;
+
+static bool candidate_start(candidate *self, lease_memory *memory, const char *identity) {
+    const lease_backend backend = lease_backend_memory(memory);
+    const lease_client_desc client_desc = {.backend = &backend};
+    const lease_desc desc = {.name = "fencing",
+                             .ns = "default",
+                             .identity = identity,
+                             .lease_duration_ms = 2000,
+                             .renew_deadline_ms = 1200,
+                             .retry_period_ms = 200};
+    lease_error error;
+    if (lease_client_create(&client_desc, &self->client, &error) == LEASE_OK &&
+        lease_create(self->client, &desc, &self->leadership, &error) == LEASE_OK) {
+        return true;
+    }
+    fprintf(stderr, "%s\n", error.message);
+    return false;
+}
+
+/* Drives one candidate until it leads. Whoever is not driven is what a paused process is. */
+static bool wait_until_leader(candidate *self, int tries) {
+    while (tries-- > 0 && !lease_is_leader(self->leadership)) {
+        if (lease_client_poll(self->client, 100) != LEASE_OK) return false;
+    }
+    return lease_is_leader(self->leadership);
+}
+
+static bool play(candidate *alice, candidate *bob) {
+    store disk = {0};
+    if (!wait_until_leader(alice, 50)) return false;
+    puts("alice leads and writes");
+    if (!store_write(&disk, lease_token(alice->leadership), "alice 1")) return false;
+
+    /* The question, its answer, and the token that goes with the answer ... */
+    const uint64_t token = lease_token(alice->leadership);
+    if (token == 0) return false;
+    puts("alice asks once more, hears that she leads, and is paused before she writes");
+
+    if (!wait_until_leader(bob, 100)) return false;
+    puts("bob has waited out her Lease, leads and writes");
+    if (!store_write(&disk, lease_token(bob->leadership), "bob 1")) return false;
+
+    /* ... and the write, too late. Had she asked again, she would have heard the truth: */
+    printf("alice wakes up; asked now, lease_is_leader says %s. But she has asked before:\n",
+           lease_is_leader(alice->leadership) ? "true" : "false");
+    const bool refused = !store_write(&disk, token, "alice 2");
+    printf("the store holds \"%s\"\n", disk.value);
+    return refused && !lease_is_leader(alice->leadership) && strcmp(disk.value, "bob 1") == 0;
+}
+
+int main(void) {
+    lease_memory memory = {0};
+    candidate alice = {0};
+    candidate bob = {0};
+    const bool good = candidate_start(&alice, &memory, "alice") &&
+                      candidate_start(&bob, &memory, "bob") && play(&alice, &bob);
+    lease_client_destroy(alice.client);
+    lease_client_destroy(bob.client);
+    puts(good ? "as it should be" : "FAILED");
+    return good ? 0 : 1;
+}

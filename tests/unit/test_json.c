@@ -1,5 +1,5 @@
-/* >>json: what is refused, what is read, what is written. The tables follow the ideas of JSONTestSuite
- * (n_ must be refused, y_ must be taken); every text is our own. */
+/* >>json: what is refused, what is read, what is written. The tables follow the ideas of
+ * JSONTestSuite (n_ must be refused, y_ must be taken); every text is our own. */
 #define LEASE_IMPLEMENTATION
 #include "lease.h"
 
@@ -36,10 +36,13 @@ static const sample refused_structure[] = {
     S("[\"a\""), S("[\"a"), S("[\"a\","), S("[1]]"), S("[1]x"), S("[1]1"), S("[1][2]"), S("[] []"),
     S("{}{}"), S("{} {}"), S("{}x"), S("{}}"), S("{\"a\":1}}"), S("[{}"), S("[{]}"), S("{[}]"),
     S("{\"a\"}"), S("{\"a\":}"), S("{\"a\"::1}"), S("{\"a\":::1}"), S("{:1}"), S("{,}"),
-    S("{\"a\":1,}"), S("{\"a\":1,,\"b\":2}"), S("{\"a\" 1}"), S("{\"a\",1}"), S("{\"a\":1 \"b\":2}"),
+    S("{\"a\":1,}"), S("{\"a\":1,,\"b\":2}"), S("{\"a\" 1}"), S("{\"a\",1}"),
+    S("{\"a\":1 \"b\":2}"),
     S("{\"a\":1;\"b\":2}"), S("{\"a\":\"v\":\"w\"}"), S("{a:1}"), S("{'a':1}"), S("{1:1}"),
-    S("{null:1}"), S("{true:1}"), S("{[]:1}"), S("{{}:1}"), S("{\"a\":1,\"b\"}"), S("{\"a\":1,\"b\":}"),
-    S("[\"a\":1]"), S(":"), S(","), S("[:]"), S("{\"a\":1"), S("{\"a\":1,"), S("{\"a\""), S("{\"a\":"),
+    S("{null:1}"), S("{true:1}"), S("{[]:1}"), S("{{}:1}"), S("{\"a\":1,\"b\"}"),
+    S("{\"a\":1,\"b\":}"),
+    S("[\"a\":1]"), S(":"), S(","), S("[:]"), S("{\"a\":1"), S("{\"a\":1,"), S("{\"a\""),
+    S("{\"a\":"),
     S("{\"a\":/* c */1}"), S("{} // c"), S("/* c */{}"), S("# c\n{}"), S("*"), S("<a/>"),
     S("[1,\n1\n,1"), S("[\"\": 1]"), S("[a]"), S("a"), S("{\"a\":a}"), S("\xEF\xBB\xBF{}"),
     S("[1]\xE2\x81\xA0"), S("{}\0"), S("{\"a\":1}\0{\"evil\":2}"), S("\0{}"), S("[\0]"), S("{\0}"),
@@ -79,8 +82,10 @@ static const sample refused_strings[] = {
     S("\"\xE2\x82\""), S("\"\xE2\x82x\""), S("\"\xED\xA0\x80\""), S("\"\xED\xBF\xBF\""),
     S("\"\xF0\x80\x80\x80\""), S("\"\xF0\x8F\xBF\xBF\""), S("\"\xF0\x9F\x98\""),
     S("\"\xF4\x90\x80\x80\""), S("\"\xF5\x80\x80\x80\""), S("\"\xF8\x88\x80\x80\x80\""),
-    S("\"\xFF\""), S("\"\xFE\""), S("\"\xC2"), S("\"\xE2\x82"), S("\"\xF0\x9F\x98"), S("{\"\\\":1}"),
-    S("{\"a\\u0000\":1}"), S("{\"a\n\":1}"), S("{\"\xFF\":1}"), S("['a']"), S("[\"a' ]"), S("[\"a\\"), S("[\"\\u"),
+    S("\"\xFF\""), S("\"\xFE\""), S("\"\xC2"), S("\"\xE2\x82"), S("\"\xF0\x9F\x98"),
+    S("{\"\\\":1}"),
+    S("{\"a\\u0000\":1}"), S("{\"a\n\":1}"), S("{\"\xFF\":1}"), S("['a']"), S("[\"a' ]"),
+    S("[\"a\\"), S("[\"\\u"),
     S("[\"\\u00"), S("[\"\\uD834\\"), S("[\"\\uD834\\u"), S("[\"\\uD834\\uDd"), S("\"a\"b"),
 };
 
@@ -156,7 +161,7 @@ TEST(every_truncation_is_refused) {
     }
 }
 
-/* Each byte replaced by each of some that matter: no crash, and never a text that jsmn then refuses. */
+/* Each byte replaced by some that matter: no crash, and jsmn takes what the scanner takes. */
 TEST(every_changed_byte_is_safe) {
     static const char with[] = "{}[]:,\"\\0e-\x01\x80\xFF\n u";
     int bad = 0;
@@ -297,8 +302,8 @@ TEST(a_string_fits_or_is_refused) {
 }
 
 TEST(equality_is_of_the_whole_decoded_string) {
-    lease__json json = parse("{\"a\":\"Lease\",\"b\":\"L\\u0065ase\",\"c\":\"Lease \",\"d\":\"Leas\","
-                             "\"e\":\"lease\",\"n\":null}");
+    lease__json json = parse("{\"a\":\"Lease\",\"b\":\"L\\u0065ase\",\"c\":\"Lease \","
+                             "\"d\":\"Leas\",\"e\":\"lease\",\"n\":null}");
     CHECK(lease__json_equals(&json, lease__json_get(&json, 0, "a"), "Lease"));
     CHECK(lease__json_equals(&json, lease__json_get(&json, 0, "b"), "Lease"));
     CHECK(!lease__json_equals(&json, lease__json_get(&json, 0, "c"), "Lease"));

@@ -88,8 +88,11 @@ static void check_answer(sim_world *world, sim_node *node, const lease_core_inpu
         }
     } else if (!write && input->status == LEASE_NOT_FOUND) {
         check_learn_absence(node);
-    } else if (input->status == LEASE_THROTTLED && input->retry_after_ms > 0 && shadow->leading) {
-        sim_hit(world, SIM_RETRY_AFTER);
+    } else if (input->status == LEASE_THROTTLED && input->retry_after_ms > 0) {
+        if (shadow->leading) sim_hit(world, SIM_RETRY_AFTER);
+        int64_t period_ms = node->desc.retry_period_ms;
+        int64_t wait_ms = input->retry_after_ms < period_ms ? input->retry_after_ms : period_ms;
+        shadow->not_before_ms = shadow->now_ms + wait_ms;
     }
     if (input->status == LEASE_OK || (!write && input->status == LEASE_NOT_FOUND)) {
         shadow->unknown = false;
@@ -117,13 +120,17 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
         }
         break;
     case LEASE_INPUT_RELEASE:
+        shadow->not_before_ms = 0;
         if (!shadow->released) shadow->release_told = false;
         shadow->released = true;
         shadow->range_held = false;
         /* It is asked for when the work has stopped. */
         if (shadow->work_until_ms > shadow->now_ms) shadow->work_until_ms = shadow->now_ms;
         break;
-    case LEASE_INPUT_CONTEND: shadow->released = false; break;
+    case LEASE_INPUT_CONTEND:
+        shadow->not_before_ms = 0;
+        shadow->released = false;
+        break;
     }
 }
 
@@ -220,6 +227,12 @@ static void check_acquired(sim_world *world, sim_node *node) {
     shadow->last_token = out->token;
 }
 
+/* Wall time that ran ahead of boot time shortens validity, and a renewal is due at once. */
+static bool check_wall_may_run_ahead(const sim_world *world) {
+    uint32_t ahead = 1u << SIM_FAULT_WALL | 1u << SIM_FAULT_MACHINE | 1u << SIM_FAULT_BACK;
+    return (world->config.faults & ahead) != 0;
+}
+
 /* Does an applied write of this incarnation give validity until then? */
 static bool check_is_backed(const sim_node *node, int64_t valid_until_ms) {
     const sim_shadow *shadow = &node->shadow;
@@ -247,9 +260,7 @@ static void check_validity(sim_world *world, sim_node *node) {
         sim_fail(world, node, "validity until %" PRId64 " at %" PRId64, out->valid_until_ms,
                  shadow->now_ms);
     }
-    /* Wall time that ran ahead of boot time may only shorten it. */
-    uint32_t ahead = 1u << SIM_FAULT_WALL | 1u << SIM_FAULT_MACHINE | 1u << SIM_FAULT_BACK;
-    if (out->valid_until_ms < shadow->valid_until_ms && (world->config.faults & ahead) == 0) {
+    if (out->valid_until_ms < shadow->valid_until_ms && !check_wall_may_run_ahead(world)) {
         sim_fail(world, node, "validity went back without a step of wall time");
     }
     if (out->valid_until_ms > shadow->valid_until_ms) {
@@ -452,6 +463,10 @@ static void check_action(sim_world *world, sim_node *node, const lease_core_inpu
     if (out->give_up_ms <= shadow->now_ms ||
         out->give_up_ms > shadow->now_ms + node->desc.request_timeout_ms) {
         sim_fail(world, node, "a time limit of %" PRId64 " ms", out->give_up_ms - shadow->now_ms);
+    }
+    if (shadow->now_ms < shadow->not_before_ms && !check_wall_may_run_ahead(world)) {
+        sim_fail(world, node, "a request %" PRId64 " ms before Retry-After or its period is over",
+                 shadow->not_before_ms - shadow->now_ms);
     }
     check_rate(world, node);
     if (out->action != LEASE_ACTION_READ) check_write(world, node, input);

@@ -294,6 +294,7 @@ typedef struct sim_shadow {
     bool release_told;     /* RELEASED was reported */
     lease_status write_status; /* of the last write */
     uint32_t settled_id;   /* the last acknowledged write: older ones may be forgotten */
+    int64_t not_before_ms; /* the server asked for a pause until then */
     bool unknown;          /* a write is under way, or ended without telling its fate */
     int32_t failures;      /* in a row */
     int32_t at_once;       /* requests in a row that followed an answer without a pause */

@@ -428,6 +428,9 @@ typedef struct lease_range_state {
 } lease_range_state;
 
 #define LEASE_CORE_ATTEMPTS 8 /* unanswered writes that are remembered for reading back */
+typedef struct lease_attempt {
+    int64_t renew_us, sent_ms, offset_us;
+} lease_attempt;
 
 /* The elector. Read what you like, change nothing. */
 typedef struct lease_core {
@@ -449,18 +452,15 @@ typedef struct lease_core {
     uint64_t token;
     int64_t next_ms;      /* the next request is due */
     int64_t clock_ms;     /* the last now_ms, so that a clock that steps back is clamped */
-    int64_t wall_minus_boot_us;
-    uint32_t requests;    /* ids given out */
+    int64_t offset_us, held_offset_us; /* of wall from boot time: now, at the send that counts */
+    uint32_t requests, attempt_count; /* ids given out; attempts remembered */
     lease_action pending; /* the request under way */
     bool pending_release; /* ... is the release */
     int64_t pending_sent_ms, pending_give_up_ms;
     int32_t failures;     /* requests in a row that did not do what they were for */
     int64_t last_renew_us, last_write_ms; /* the time written last, and when */
     int64_t own_renew_us; /* of the last record that is known to be our write; 0 = none */
-    struct {
-        int64_t renew_us, sent_ms;
-    } attempts[LEASE_CORE_ATTEMPTS];
-    uint32_t attempt_count;
+    lease_attempt attempts[LEASE_CORE_ATTEMPTS];
     lease_range_state range;
     char reported_holder[LEASE_MAX_IDENTITY + 3];
 } lease_core;
@@ -1395,6 +1395,11 @@ static bool lease__rules_lost_race(lease_status status) {
     return status == LEASE_CONFLICT || status == LEASE_ALREADY_EXISTS || status == LEASE_NOT_FOUND;
 }
 
+/* Did the server answer? Then a copy of the request may still be on its way, and be taken. */
+static bool lease__rules_is_answer(lease_status status) {
+    return status <= LEASE_UNAUTHORIZED && status > LEASE_STOPPED;
+}
+
 /* Errors that time alone does not mend: told at once, retried slowly, cleared without restart. */
 static bool lease__rules_is_permanent(lease_status status) {
     return !lease__rules_is_silence(status) && !lease__rules_lost_race(status);
@@ -1414,6 +1419,12 @@ static int64_t lease__rules_pause_ms(const lease_core *core, lease_status status
     if (!lease__rules_is_permanent(status)) return period + lease__rules_jitter(period / 5, random);
     const int64_t slow = lease__max_i64(period, LEASE__RULES_SLOW_MS);
     return lease__min_i64(period << lease__min_i64(core->failures, 6), slow);
+}
+
+/* Between two renewals: a second, the grain of client-go's comparison, or as much of it as the
+ * deadline leaves. */
+static int64_t lease__rules_least_gap_ms(const lease_core *core) {
+    return lease__min_i64(1000, core->desc.renew_deadline_ms / 2);
 }
 
 /* A leader waits no longer than a period for a throttling server: two long waits would eat V. */
@@ -1477,7 +1488,6 @@ LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *
     lease__copy(core->own_identity, sizeof core->own_identity, filled.identity);
     core->desc = filled;
     core->desc.identity = core->own_identity;
-    core->wall_minus_boot_us = INT64_MIN;
     core->clock_ms = INT64_MIN;
     return LEASE_OK;
 }
@@ -1502,41 +1512,60 @@ static void lease__core_range_extend(lease_core *core, const lease_record *recor
 /* -- Attempts: writes whose fate is not known
  * ------------------------------------------------------ */
 
-static void lease__core_remember_attempt(lease_core *core, int64_t renew_us, int64_t sent_ms) {
+static void lease__core_remember_attempt(lease_core *core) {
     if (core->attempt_count == LEASE_CORE_ATTEMPTS) {
         memmove(core->attempts, core->attempts + 1,
                 sizeof core->attempts - sizeof core->attempts[0]);
         core->attempt_count--;
     }
-    core->attempts[core->attempt_count].renew_us = renew_us;
-    core->attempts[core->attempt_count].sent_ms = sent_ms;
-    core->attempt_count++;
+    lease_attempt *attempt = &core->attempts[core->attempt_count++];
+    attempt->renew_us = core->last_renew_us;
+    attempt->sent_ms = core->clock_ms;
+    attempt->offset_us = core->offset_us;
 }
 
-/* When the attempt with this time was sent; -1 when it is none of ours. */
-static int64_t lease__core_attempt_sent(const lease_core *core, int64_t renew_us) {
+/* The last one never left us. */
+static void lease__core_forget_attempt(lease_core *core) {
+    if (core->attempt_count > 0) core->attempt_count--;
+}
+
+/* The attempt with this time; NULL when it is none of ours. */
+static const lease_attempt *lease__core_find_attempt(const lease_core *core, int64_t renew_us) {
     for (uint32_t i = 0; i < core->attempt_count; i++) {
-        if (core->attempts[i].renew_us == renew_us) return core->attempts[i].sent_ms;
+        if (core->attempts[i].renew_us == renew_us) return &core->attempts[i];
     }
-    return -1;
+    return NULL;
 }
 
-/* The last time that stands or may stand under our identity, and what wall time must have moved on
- * by since: as much as boot time has, a second at most, so that a lead melts away. */
-static int64_t lease__core_least_time(const lease_core *core) {
-    const int64_t seen_us = lease__rules_is_own(core, &core->seen) ? core->seen.renew_time_us : 0;
-    const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
-    if (seen_us > core->last_renew_us) return seen_us + LEASE__US_PER_S; /* a predecessor's */
-    return core->last_renew_us + lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
+static int64_t lease__core_later(int64_t us, int64_t last_us, int64_t time_us) {
+    return time_us - us > LEASE__CORE_FAR_AHEAD_US ? last_us : lease__max_i64(last_us, time_us);
 }
 
-/* The time to write now. Client-go followers compare whole seconds, and must see a renewal also
- * when wall time stands still or was set back. A time far ahead of the wall does not bind: it is
- * from before the wall was set right. */
+/* The last time that stands, or may stand, under our identity. One far ahead of us is from before
+ * the wall was set right, and does not count. */
+static int64_t lease__core_last_time(const lease_core *core, int64_t us) {
+    int64_t last_us = 0;
+    if (lease__rules_is_own(core, &core->seen)) {
+        last_us = lease__core_later(us, last_us, core->seen.renew_time_us);
+    }
+    for (uint32_t i = 0; i < core->attempt_count; i++) {
+        last_us = lease__core_later(us, last_us, core->attempts[i].renew_us);
+    }
+    return last_us;
+}
+
+/* The time to write now. It lies in a later second than the last one, because client-go followers
+ * compare whole seconds, and must see a renewal also when wall time stands still or was set back. A
+ * deadline so near that we renew more than once a second leaves only time itself. */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
     const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    const int64_t least = lease__core_least_time(core);
-    return us >= least || least - us > LEASE__CORE_FAR_AHEAD_US ? us : least;
+    const int64_t last_us = lease__core_last_time(core, us);
+    if (lease__rules_least_gap_ms(core) < 1000) {
+        const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
+        const int64_t step_us = lease__min_i64(passed_us, LEASE__US_PER_S);
+        return lease__max_i64(us, last_us + lease__max_i64(1, step_us));
+    }
+    return us / LEASE__US_PER_S > last_us / LEASE__US_PER_S ? us : last_us + LEASE__US_PER_S;
 }
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
@@ -1558,16 +1587,25 @@ static void lease__core_lose(lease_core *core, lease_core_output *out, lease_rea
     core->token = 0;
 }
 
-/* A write of ours, sent at sent_ms, is known to be applied and record is what it left. */
+/* Has wall time run ahead of boot time since? The boot clock of a machine that is paused or
+ * restored from a snapshot may stand still while the world goes on; wall time tells, once it is
+ * set right. */
+static bool lease__core_jumped(const lease_core *core, int64_t offset_us) {
+    const lease_core_desc *desc = &core->desc;
+    const int64_t margin_ms =
+        (int64_t)desc->lease_duration_ms - desc->renew_deadline_ms - desc->stop_budget_ms;
+    return core->offset_us - offset_us > margin_ms / 2 * LEASE__US_PER_MS;
+}
+
+/* This attempt is known to be applied, and record is what it left. */
 static void lease__core_hold(lease_core *core, lease_core_output *out, const lease_record *record,
-                             int64_t sent_ms) {
-    const int64_t until = sent_ms + core->desc.renew_deadline_ms;
+                             lease_attempt attempt) {
+    const int64_t until = attempt.sent_ms + core->desc.renew_deadline_ms;
+    const bool late = until <= core->clock_ms || lease__core_jumped(core, attempt.offset_us);
     if (core->released || core->releasing) return;
-    /* A write that is acknowledged too late begins no term, and no range either. */
-    if (until > core->clock_ms || core->range.held) {
-        lease__core_range_extend(core, record, sent_ms);
-    }
-    if (until <= core->clock_ms || until <= core->valid_until_ms) return;
+    /* What is acknowledged too late begins no term, and no range either. */
+    if (!late || core->range.held) lease__core_range_extend(core, record, attempt.sent_ms);
+    if (late || until <= core->valid_until_ms) return;
     if (!lease__rules_leads(core)) {
         out->events |= LEASE_CORE_ACQUIRED;
         core->token = lease__parse_u64(record->resource_version);
@@ -1575,6 +1613,7 @@ static void lease__core_hold(lease_core *core, lease_core_output *out, const lea
         out->events |= LEASE_CORE_RENEWED;
     }
     core->valid_until_ms = until;
+    core->held_offset_us = attempt.offset_us;
 }
 
 /* -- Observing -------------------------------------------------------------------------------- */
@@ -1623,7 +1662,7 @@ static void lease__core_see_absence(lease_core *core) {
  * a label on it), or an attempt whose fate was open. What another holder followed is not. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
     if (!lease__rules_is_own(core, record)) return false;
-    if (lease__core_attempt_sent(core, record->renew_time_us) >= 0) return true;
+    if (lease__core_find_attempt(core, record->renew_time_us) != NULL) return true;
     return core->own_renew_us != 0 && core->own_renew_us == record->renew_time_us &&
            lease__same(core->seen.uid, record->uid);
 }
@@ -1648,18 +1687,17 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     const bool was_ours = core->ours;
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
-    const bool known = record->renew_time_us == core->own_renew_us;
-    const int64_t sent_ms =
-        ours && !known ? lease__core_attempt_sent(core, record->renew_time_us) : -1;
+    const lease_attempt *found = lease__core_find_attempt(core, record->renew_time_us);
+    const bool read_back = ours && found != NULL && record->renew_time_us != core->own_renew_us;
     if (!wrote && lease__core_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
-    if (changed && was_ours && sent_ms < 0) out->events |= LEASE_CORE_FOREIGN_WRITE;
+    if (changed && was_ours && !read_back) out->events |= LEASE_CORE_FOREIGN_WRITE;
     if (!ours) lease__core_lose(core, out, lease__core_loss_by(core, record));
     lease__core_see(core, record, ours);
-    if (sent_ms < 0) return;
+    if (!read_back) return;
     out->events |= LEASE_CORE_READ_BACK;
-    lease__core_hold(core, out, record, sent_ms);
+    lease__core_hold(core, out, record, *found);
 }
 
 /* -- When to do what -------------------------------------------------------------------------- */
@@ -1675,14 +1713,12 @@ static void lease__core_follow(lease_core *core, uint32_t random) {
 }
 
 /* After a good renewal the next one is due one period after the send of this one, a little earlier
- * at random so that many leases do not stay in step. Not twice within a second, for the seconds
- * that client-go compares, unless the deadline is so near. */
+ * at random so that many leases do not stay in step. */
 static void lease__core_renew_later(lease_core *core, uint32_t random) {
-    const int64_t deadline = core->desc.renew_deadline_ms;
-    const int64_t sent_ms = core->valid_until_ms - deadline;
+    const int64_t sent_ms = core->valid_until_ms - core->desc.renew_deadline_ms;
     const int64_t period = core->desc.retry_period_ms;
     const int64_t gap = period - lease__rules_jitter(period / 10, random);
-    const int64_t next = sent_ms + lease__max_i64(gap, lease__min_i64(1000, deadline / 2));
+    const int64_t next = sent_ms + lease__max_i64(gap, lease__rules_least_gap_ms(core));
     core->next_ms = lease__max_i64(core->clock_ms, next);
 }
 
@@ -1771,34 +1807,36 @@ static void lease__core_altered(lease_core *core, lease_core_output *out,
     core->next_ms = lease__min_i64(core->next_ms, latest);
 }
 
+/* The server refuses, or does not answer. */
+static void lease__core_write_failed(lease_core *core, lease_core_output *out,
+                                     const lease_core_input *in, bool remembered) {
+    const bool sent = in->maybe_applied || lease__rules_is_answer(in->status);
+    if (remembered && !sent) lease__core_forget_attempt(core);
+    /* A 409 may answer the second copy of a request whose first copy was applied. */
+    if (in->maybe_applied || lease__rules_lost_race(in->status)) core->read_first = true;
+    core->slow_path = core->read_first;
+    lease__core_failed(core, out, in);
+}
+
 static void lease__core_write_done(lease_core *core, lease_core_output *out,
                                    const lease_core_input *in, lease_action action) {
-    const bool release = core->pending_release;
     const bool unheld = action == LEASE_ACTION_CREATE && core->desc.strict_creation;
+    const bool remembered = !core->pending_release && !unheld;
     if (in->status != LEASE_OK) {
-        /* A 409 may answer the second copy of a request whose first copy was applied. */
-        if (in->maybe_applied || lease__rules_lost_race(in->status)) core->read_first = true;
-        core->slow_path = core->read_first;
-        lease__core_failed(core, out, in);
+        lease__core_write_failed(core, out, in, remembered);
         return;
     }
-    if (release || unheld) {
-        lease__core_see(core, in->record, false);
-        core->attempt_count = 0;
-        core->failures = 0;
-        lease__core_settle(core, out, in);
-        return;
-    }
-    if (lease__core_is_altered(core, in->record)) {
-        core->attempt_count = 0;
+    const uint32_t last = core->attempt_count > 0 ? core->attempt_count - 1 : 0;
+    const lease_attempt attempt = core->attempts[last];
+    core->attempt_count = 0; /* they were over older versions */
+    if (remembered && lease__core_is_altered(core, in->record)) {
         lease__core_altered(core, out, in);
         return;
     }
-    core->attempt_count = 0;
     core->failures = 0;
     core->slow_path = false;
-    lease__core_see(core, in->record, true);
-    lease__core_hold(core, out, in->record, core->pending_sent_ms);
+    lease__core_see(core, in->record, remembered);
+    if (remembered) lease__core_hold(core, out, in->record, attempt);
     lease__core_settle(core, out, in);
     if (lease__rules_leads(core)) lease__core_renew_later(core, in->random);
 }
@@ -1863,7 +1901,7 @@ static void lease__core_send_write(lease_core *core, lease_core_output *out, lea
                                    int64_t wall_us) {
     lease__core_begin(core, out, action);
     lease__core_fill(core, &out->write, wall_us);
-    lease__core_remember_attempt(core, core->last_renew_us, core->pending_sent_ms);
+    lease__core_remember_attempt(core);
     if (core->slow_path && lease__rules_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
 }
 
@@ -1904,23 +1942,10 @@ static void lease__core_request(lease_core *core, lease_core_output *out, int64_
 
 /* -- The step --------------------------------------------------------------------------------- */
 
-/* The boot clock of a machine that is paused or restored from a snapshot may stand still while the
- * world goes on. Wall time tells, once it is set right: then nothing that counted on the boot
- * clock holds. */
-static void lease__core_watch_clocks(lease_core *core, lease_core_output *out,
-                                     const lease_core_input *in) {
-    const int64_t before = core->wall_minus_boot_us;
-    const int64_t now = in->wall_us - core->clock_ms * LEASE__US_PER_MS;
-    const int64_t slack_ms =
-        ((int64_t)core->desc.lease_duration_ms - core->desc.renew_deadline_ms) / 2;
-    core->wall_minus_boot_us = now;
-    if (before == INT64_MIN || now - before <= slack_ms * LEASE__US_PER_MS) return;
-    const int64_t jump_ms = (now - before) / LEASE__US_PER_MS;
-    core->pending_sent_ms -= jump_ms;
-    for (uint32_t i = 0; i < core->attempt_count; i++) {
-        core->attempts[i].sent_ms = lease__max_i64(0, core->attempts[i].sent_ms - jump_ms);
-    }
-    if (!lease__rules_leads(core)) return;
+/* Nothing that counted on a boot clock that has stood still holds: renew before anything else. */
+static void lease__core_watch_clocks(lease_core *core, lease_core_output *out, int64_t wall_us) {
+    core->offset_us = wall_us - core->clock_ms * LEASE__US_PER_MS;
+    if (!lease__rules_leads(core) || !lease__core_jumped(core, core->held_offset_us)) return;
     lease__core_lose(core, out, LEASE_REASON_CLOCK_JUMP);
     core->next_ms = core->clock_ms;
 }
@@ -1990,7 +2015,7 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
     in.wall_us = lease__max_i64(0, lease__min_i64(in.wall_us, LEASE__CORE_LAST_WALL_US));
     memset(out, 0, sizeof *out);
     core->clock_ms = lease__max_i64(lease__max_i64(core->clock_ms, in.now_ms), 0);
-    lease__core_watch_clocks(core, out, &in);
+    lease__core_watch_clocks(core, out, in.wall_us);
     if (lease__rules_leads(core) && core->clock_ms >= core->valid_until_ms) {
         lease__core_lose(core, out, LEASE_REASON_EXPIRED);
     }

@@ -62,9 +62,9 @@ unit: $(UNIT) ## section by section, the implementation included
 io: $(IO) ## scripted transports and servers
 	@tools/suite $(IO)
 sim: $(B)/test_sim ## electors against a modelled server in virtual time
-	@tools/suite '$(B)/test_sim $(SIM_ARGS)' $(wildcard tests/sim/mutants)
+	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_ARGS)' tests/sim/mutants
 e2e: $(TOOLS) ## the tool against the development API server over TLS
-	@tools/suite tests/e2e/run
+	@tools/suite tests/e2e/run tests/e2e/conformance.sh
 compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbols
 	@CC='$(CC)' INCLUDES='$(INCLUDES)' LIBS='$(LLHTTP_O) $(LIBS)' tests/compile/run
 static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6

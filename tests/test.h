@@ -2,8 +2,8 @@
  *
  *     TEST(adds) { CHECK_INT(1 + 1, 2); }
  *
- * It runs all tests, or those whose names are given as arguments, prints a line for each failing
- * check and ends with `N passed, N failed`. A test counts once, or once for each CASE("...") in it:
+ * It runs all tests, or those whose names are given as arguments, prints a line for each check that
+ * fails and ends with `N passed, N failed`. A test counts once, or once for each CASE("...") in it:
  * a row of a table names itself so. A CHECK says whether it held: `if (!CHECK(p)) return;`. */
 #ifndef TEST_H
 #define TEST_H
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define TEST__MAX 256
+#define TEST__LINES 3     /* at most so many failing checks of one case are printed */
 #define TEST__SECONDS 600 /* of a program, also under valgrind; SIGALRM then ends it */
 
 static struct {
@@ -29,7 +30,7 @@ static struct {
     const char *name; /* of the test that runs */
     char where[160];  /* the case in it */
     bool used;        /* the case has had a check */
-    bool bad;         /* ... that did not hold */
+    int bad;          /* ... and so many that did not hold */
 } test__state;
 
 static inline void test__add(const char *name, void (*run)(void)) {
@@ -39,8 +40,9 @@ static inline void test__add(const char *name, void (*run)(void)) {
 }
 
 static inline void test__end_case(void) {
-    if (test__state.used) *(test__state.bad ? &test__state.failed : &test__state.passed) += 1;
-    test__state.used = test__state.bad = false;
+    if (test__state.used) *(test__state.bad > 0 ? &test__state.failed : &test__state.passed) += 1;
+    test__state.used = false;
+    test__state.bad = 0;
     test__state.where[0] = '\0';
 }
 
@@ -58,7 +60,7 @@ __attribute__((format(printf, 4, 5))) static inline bool test__check(bool good, 
     va_list values;
     test__state.used = true;
     if (good) return true;
-    test__state.bad = true;
+    if (++test__state.bad > TEST__LINES) return false;
     printf("FAILED: %s:%d: %s%s%s: ", file, line, test__state.name,
            test__state.where[0] != '\0' ? ": " : "", test__state.where);
     va_start(values, text);

@@ -1,6 +1,12 @@
 /* control.c -- what tests may ask of the server itself, and the faults that they set.
  *
- *   POST /_devapi/fault     {"verb":"PUT","action":"delay_answer","ms":500,"count":1,"skip":0,...}
+ *   POST /_devapi/fault     {"verb":"PUT","action":"delay_answer","ms":500,"count":1,"skip":0}
+ *       verb    GET LIST WATCH POST PUT DELETE, CONNECT (a new connection), or * for all but CONNECT
+ *       action  as in enum fault_action, lower case; its values are
+ *               delay_*, trickle: ms   truncate: bytes   raw: body or hex, keep_open
+ *               status: code, reason, retry_after, content_type, body, close
+ *       count   how often (1), -1 for ever   skip  so many first   user  admin or account
+ *       name    only requests about this Lease
  *   POST /_devapi/reset     all as at the start, but for versions, which never go back
  *   POST /_devapi/role      {"verbs":["get","create","update"],"events":false}
  *   POST /_devapi/token     {"token":"..."} of the service account; the old one is void at once
@@ -196,6 +202,8 @@ static bool take_fault(const struct context *context, struct fault *fault) {
     fault->count = count;
     fault->skip = skip;
     fault->keep_open = lease__json_is_true(json, lease__json_get(json, 0, "keep_open"));
+    fault->close = lease__json_is_true(json, lease__json_get(json, 0, "close"));
+    fault->has_reason = lease__json_get(json, 0, "reason") != LEASE__JSON_NONE;
     return take_bytes(context, fault);
 }
 

@@ -310,11 +310,13 @@ static void fault_status(const struct context *context, const struct fault *faul
         reply->body.length = 0;
         lease__put_bytes(&reply->body, fault->text, fault->text_length);
     } else {
+        const char *given = fault->reason[0] != '\0' ? fault->reason : NULL;
         devapi_reply_error(reply, fault->code,
-                           fault->reason[0] != '\0' ? fault->reason : "InternalError",
+                           fault->has_reason ? given : devapi_usual_reason(fault->code),
                            "a fault was asked for");
     }
     if (fault->content_type[0] != '\0') reply->content_type = fault->content_type;
+    if (fault->close) context->state->request.keep_alive = false;
 }
 
 /* Before anything is done. True: that is the answer. */
@@ -374,6 +376,8 @@ bool devapi_connect_fault(devapi_state *state, int32_t *hold_ms) {
 
 static void add_to_log(const struct context *context, const devapi_call *call, int code,
                        const struct fault *fault) {
+    const enum fault_action held = call->resumed ? FAULT_DELAY_REQUEST : FAULT_NONE;
+    const enum fault_action action = fault != NULL ? fault->action : held;
     devapi_state *state = context->state;
     struct logged *logged = &state->logged[state->logged_count++ % MAX_LOGGED];
     memset(logged, 0, sizeof *logged);
@@ -385,7 +389,7 @@ static void add_to_log(const struct context *context, const devapi_call *call, i
     lease__buf buf = lease__buf_make(logged->path, sizeof logged->path);
     lease__put_shown(&buf, context->request->target, strlen(context->request->target),
                      sizeof logged->path - 1);
-    logged->fault = fault != NULL ? devapi_fault_name(fault->action) : NULL;
+    logged->fault = action != FAULT_NONE ? devapi_fault_name(action) : NULL;
 }
 
 /* As Go's server: not HTTP, or HTTP/1.1 without a Host. */

@@ -308,9 +308,10 @@ static void sort(struct managers *managers) {
 
 static void give(devapi_arena *arena, struct managers *managers, const struct field_set *taken,
                  const char *name, int64_t now_us) {
-    lease__buf buf = devapi_arena_buf(arena);
+    char quoted[32];
+    lease__buf buf = lease__buf_make(quoted, sizeof quoted);
     devapi_put_seconds(&buf, now_us);
-    const char *time = devapi_arena_copy(arena, buf.data + 1, strlen("2006-01-02T15:04:05Z"));
+    const char *time = devapi_arena_copy(arena, quoted + 1, strlen("2006-01-02T15:04:05Z"));
     int at = 0;
     while (at < managers->count && !lease__same(managers->list[at].name, name)) at++;
     if (at == managers->count) {

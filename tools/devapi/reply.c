@@ -5,24 +5,50 @@
 #define FLOW_SCHEMA "52bc6c74-3f21-473f-a037-7f3801e78826"
 #define PRIORITY_LEVEL "ec64b804-abee-4d23-bff3-fe4c7488a317"
 
-const char *devapi_reason_phrase(int code) {
-    static const struct {
-        int code;
-        const char *phrase;
-    } phrases[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
-        {301, "Moved Permanently"}, {302, "Found"}, {307, "Temporary Redirect"},
-        {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-        {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"},
-        {409, "Conflict"}, {410, "Gone"}, {413, "Request Entity Too Large"},
-        {415, "Unsupported Media Type"}, {422, "Unprocessable Entity"},
-        {429, "Too Many Requests"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
-        {502, "Bad Gateway"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
-    };
-    for (size_t i = 0; i < LEASE__COUNT(phrases); i++) {
-        if (phrases[i].code == code) return phrases[i].phrase;
+static const struct {
+    int code;
+    const char *phrase; /* of HTTP */
+    const char *reason; /* of a Status */
+} codes[] = {
+    {200, "OK", NULL},
+    {201, "Created", NULL},
+    {202, "Accepted", NULL},
+    {204, "No Content", NULL},
+    {301, "Moved Permanently", NULL},
+    {302, "Found", NULL},
+    {307, "Temporary Redirect", NULL},
+    {400, "Bad Request", "BadRequest"},
+    {401, "Unauthorized", "Unauthorized"},
+    {403, "Forbidden", "Forbidden"},
+    {404, "Not Found", "NotFound"},
+    {405, "Method Not Allowed", "MethodNotAllowed"},
+    {406, "Not Acceptable", "NotAcceptable"},
+    {408, "Request Timeout", NULL},
+    {409, "Conflict", "Conflict"},
+    {410, "Gone", "Expired"},
+    {413, "Request Entity Too Large", "RequestEntityTooLarge"},
+    {415, "Unsupported Media Type", "UnsupportedMediaType"},
+    {422, "Unprocessable Entity", "Invalid"},
+    {429, "Too Many Requests", "TooManyRequests"},
+    {500, "Internal Server Error", "InternalError"},
+    {501, "Not Implemented", NULL},
+    {502, "Bad Gateway", NULL},
+    {503, "Service Unavailable", "ServiceUnavailable"},
+    {504, "Gateway Timeout", "Timeout"},
+};
+
+static const char *reason_phrase(int code) {
+    for (size_t i = 0; i < LEASE__COUNT(codes); i++) {
+        if (codes[i].code == code) return codes[i].phrase;
     }
     return "Unknown";
+}
+
+const char *devapi_usual_reason(int code) {
+    for (size_t i = 0; i < LEASE__COUNT(codes); i++) {
+        if (codes[i].code == code) return codes[i].reason;
+    }
+    return NULL;
 }
 
 static void put_causes(lease__buf *out, const devapi_causes *causes) {
@@ -238,7 +264,7 @@ static void put_head(const struct context *context, const struct reply *reply, s
     lease__put(out, "HTTP/1.1 ");
     lease__put_i64(out, reply->code);
     lease__put(out, " ");
-    lease__put(out, devapi_reason_phrase(reply->code));
+    lease__put(out, reason_phrase(reply->code));
     lease__put(out, "\r\nAudit-Id: ");
     devapi_put_uid(context->state, out);
     lease__put(out, "\r\nCache-Control: no-cache, private\r\nContent-Type: ");

@@ -2,6 +2,8 @@
 #ifndef DEVAPI_STATE_H
 #define DEVAPI_STATE_H
 
+#include "internals.h" /* before any system header */
+
 #include "handler.h"
 #include "object.h"
 #include "request.h"
@@ -86,8 +88,10 @@ struct fault {
     int32_t ms;
     int32_t code;
     int32_t bytes;
-    bool keep_open; /* after raw bytes */
-    char reason[64];
+    bool keep_open;  /* after raw bytes */
+    bool close;      /* after a status, with the header that says so */
+    bool has_reason; /* else the usual one for the code */
+    char reason[64]; /* "" = none */
     char retry_after[32];
     char content_type[128];
     char *text; /* body of the answer, or the raw bytes */
@@ -179,7 +183,7 @@ struct status {
     int retry_after_s;
 };
 
-const char *devapi_reason_phrase(int code);
+const char *devapi_usual_reason(int code); /* of a Status; NULL = none */
 void devapi_put_status(lease__buf *out, const struct status *status);
 void devapi_reply_status(struct reply *reply, const struct status *status);
 /* reason, message and no details. */

@@ -309,7 +309,7 @@ static bool send_error(const devapi_state *state, const struct watcher *watcher,
     }
     const bool expired = !watcher->initial && watcher->after < state->compacted;
     if (!expired && watcher->order != WATCH_EXPIRES) return false;
-    add_expired(answer, watcher->after, state->compacted);
+    add_expired(answer, watcher->after, state->version);
     return true;
 }
 

@@ -429,7 +429,7 @@ typedef struct lease_range_state {
 
 #define LEASE_CORE_ATTEMPTS 8 /* unanswered writes that are remembered for reading back */
 typedef struct lease_attempt {
-    int64_t renew_us, sent_ms, offset_us;
+    int64_t renew_us, acquire_us, sent_ms, offset_us;
 } lease_attempt;
 
 /* The elector. Read what you like, change nothing. */
@@ -1512,14 +1512,15 @@ static void lease__core_range_extend(lease_core *core, const lease_record *recor
 /* -- Attempts: writes whose fate is not known
  * ------------------------------------------------------ */
 
-static void lease__core_remember_attempt(lease_core *core) {
+static void lease__core_remember_attempt(lease_core *core, const lease_record *write) {
     if (core->attempt_count == LEASE_CORE_ATTEMPTS) {
         memmove(core->attempts, core->attempts + 1,
                 sizeof core->attempts - sizeof core->attempts[0]);
         core->attempt_count--;
     }
     lease_attempt *attempt = &core->attempts[core->attempt_count++];
-    attempt->renew_us = core->last_renew_us;
+    attempt->renew_us = write->renew_time_us;
+    attempt->acquire_us = write->acquire_time_us;
     attempt->sent_ms = core->clock_ms;
     attempt->offset_us = core->offset_us;
 }
@@ -1529,43 +1530,46 @@ static void lease__core_forget_attempt(lease_core *core) {
     if (core->attempt_count > 0) core->attempt_count--;
 }
 
-/* The attempt with this time; NULL when it is none of ours. */
-static const lease_attempt *lease__core_find_attempt(const lease_core *core, int64_t renew_us) {
+/* The attempt that left this record; NULL when it is none of ours. */
+static const lease_attempt *lease__core_find_attempt(const lease_core *core,
+                                                     const lease_record *record) {
     for (uint32_t i = 0; i < core->attempt_count; i++) {
-        if (core->attempts[i].renew_us == renew_us) return &core->attempts[i];
+        if (core->attempts[i].renew_us == record->renew_time_us &&
+            core->attempts[i].acquire_us == record->acquire_time_us) {
+            return &core->attempts[i];
+        }
     }
     return NULL;
 }
 
-static int64_t lease__core_later(int64_t us, int64_t last_us, int64_t time_us) {
-    return time_us - us > LEASE__CORE_FAR_AHEAD_US ? last_us : lease__max_i64(last_us, time_us);
+/* us, moved behind the earlier time. A time far ahead of us is from before the wall was set right,
+ * and does not count. The step is a whole second, because client-go followers compare seconds, and
+ * must see a renewal also when wall time stands still or was set back; a deadline so near that we
+ * renew more often than once a second leaves only the time that has passed. */
+static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t earlier_us) {
+    const bool seconds = lease__rules_least_gap_ms(core) == 1000;
+    const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
+    const int64_t step_us =
+        seconds ? LEASE__US_PER_S : lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
+    const int64_t grain_us = seconds ? LEASE__US_PER_S : 1;
+    if (us / grain_us > earlier_us / grain_us) return us;
+    return earlier_us - us > LEASE__CORE_FAR_AHEAD_US ? us : earlier_us + step_us;
 }
 
-/* The last time that stands, or may stand, under our identity. One far ahead of us is from before
- * the wall was set right, and does not count. */
-static int64_t lease__core_last_time(const lease_core *core, int64_t us) {
-    int64_t last_us = 0;
-    if (lease__rules_is_own(core, &core->seen)) {
-        last_us = lease__core_later(us, last_us, core->seen.renew_time_us);
-    }
-    for (uint32_t i = 0; i < core->attempt_count; i++) {
-        last_us = lease__core_later(us, last_us, core->attempts[i].renew_us);
-    }
-    return last_us;
-}
-
-/* The time to write now. It lies in a later second than the last one, because client-go followers
- * compare whole seconds, and must see a renewal also when wall time stands still or was set back. A
- * deadline so near that we renew more than once a second leaves only time itself. */
+/* The time to write now: behind all that stand, or may stand, under our identity. */
 static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
-    const int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
-    const int64_t last_us = lease__core_last_time(core, us);
-    if (lease__rules_least_gap_ms(core) < 1000) {
-        const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
-        const int64_t step_us = lease__min_i64(passed_us, LEASE__US_PER_S);
-        return lease__max_i64(us, last_us + lease__max_i64(1, step_us));
-    }
-    return us / LEASE__US_PER_S > last_us / LEASE__US_PER_S ? us : last_us + LEASE__US_PER_S;
+    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+    int64_t before;
+    do {
+        before = us;
+        if (lease__rules_is_own(core, &core->seen)) {
+            us = lease__core_behind(core, us, core->seen.renew_time_us);
+        }
+        for (uint32_t i = 0; i < core->attempt_count; i++) {
+            us = lease__core_behind(core, us, core->attempts[i].renew_us);
+        }
+    } while (us != before);
+    return us;
 }
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
@@ -1579,9 +1583,9 @@ static void lease__core_lose(lease_core *core, lease_core_output *out, lease_rea
     if (!lease__rules_leads(core)) return;
     out->events |= LEASE_CORE_LOST;
     out->lost_reason = reason;
-    out->stop_by_ms = core->clock_ms;
-    if (reason == LEASE_REASON_EXPIRED) {
-        out->stop_by_ms = core->valid_until_ms + core->desc.stop_budget_ms;
+    out->stop_by_ms = core->valid_until_ms + core->desc.stop_budget_ms;
+    if (reason != LEASE_REASON_EXPIRED) {
+        out->stop_by_ms = lease__min_i64(out->stop_by_ms, core->clock_ms);
     }
     core->valid_until_ms = 0;
     core->token = 0;
@@ -1662,7 +1666,7 @@ static void lease__core_see_absence(lease_core *core) {
  * a label on it), or an attempt whose fate was open. What another holder followed is not. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
     if (!lease__rules_is_own(core, record)) return false;
-    if (lease__core_find_attempt(core, record->renew_time_us) != NULL) return true;
+    if (lease__core_find_attempt(core, record) != NULL) return true;
     return core->own_renew_us != 0 && core->own_renew_us == record->renew_time_us &&
            lease__same(core->seen.uid, record->uid);
 }
@@ -1687,7 +1691,7 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     const bool was_ours = core->ours;
     const bool changed = !core->exists || !lease__same(core->seen.uid, record->uid) ||
                          !lease__same(core->seen.resource_version, record->resource_version);
-    const lease_attempt *found = lease__core_find_attempt(core, record->renew_time_us);
+    const lease_attempt *found = lease__core_find_attempt(core, record);
     const bool read_back = ours && found != NULL && record->renew_time_us != core->own_renew_us;
     if (!wrote && lease__core_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
@@ -1901,7 +1905,7 @@ static void lease__core_send_write(lease_core *core, lease_core_output *out, lea
                                    int64_t wall_us) {
     lease__core_begin(core, out, action);
     lease__core_fill(core, &out->write, wall_us);
-    lease__core_remember_attempt(core);
+    lease__core_remember_attempt(core, &out->write);
     if (core->slow_path && lease__rules_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
 }
 

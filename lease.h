@@ -40,7 +40,7 @@
  *     #include <stdio.h>
  *
  *     int main(void) {
- *         lease_error error;
+ *         static lease_error error;
  *         lease_client *client;
  *         lease *self;
  *         lease_desc desc = {0};
@@ -941,16 +941,18 @@ static void lease__put_shown(lease__buf *buf, const char *text, size_t count, si
 #if defined(__GNUC__)
 __attribute__((sentinel))
 #endif
-static lease_status lease__fail(lease_error *error, lease_status status, lease_stage stage, ...) {
+static lease_status lease__fail(lease_error *error, lease_status status, lease_stage stage,
+                                const char *first, ...) {
     if (error == NULL) return status;
     memset(error, 0, sizeof *error);
     error->status = status;
     error->stage = stage;
     lease__buf buf = lease__buf_make(error->message, sizeof error->message);
     va_list texts;
-    va_start(texts, stage);
-    const char *text = va_arg(texts, const char *);
-    for (; text != NULL; text = va_arg(texts, const char *)) lease__put(&buf, text);
+    va_start(texts, first);
+    for (const char *text = first; text != NULL; text = va_arg(texts, const char *)) {
+        lease__put(&buf, text);
+    }
     va_end(texts);
     return status;
 }
@@ -1455,25 +1457,16 @@ static int64_t lease__rules_retry_after_ms(const lease_core *core, int32_t retry
  *      follower       observed                                         take
  *      |-----------------|<-------------------- D ---------------------->|
  *
- *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write:
- *   delays of
- *       the answer cost us validity and never the safety of others.
- *   (2) A follower counts D from its observation of a version, then writes by compare-and-swap on
- *   it.
- *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked by lease_core_init; so (1) ends before (2)
- *   begins.
- *   (4) A write without an answer stays in attempts[] under its unique renewTime: reading exactly
- *   that
- *       time back shows that it was applied, and validity then counts from the send of that
- *       attempt.
- *   (5) Our identity with a time that we did not write is another process: step down, wait as for
- *   any
+ *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write: a late
+ *       answer costs us validity and never the safety of others.
+ *   (2) A follower counts D from its observation of a version, then compares-and-swaps that version.
+ *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked at init; so (1) ends before (2) begins.
+ *   (4) A write without an answer stays in attempts[] with its times: reading exactly these back
+ *       shows that it was applied, and validity then counts from the send of that attempt.
+ *   (5) Our identity with a time that we did not write is another process: step down, wait as for any
  *       holder. This is also how a restart under a fixed identity looks.
- *   (6) A release is a compare-and-swap over our own last write, known by its time; never over
- *   anything
- *       else that a read may bring.
- * client-go leaderelection.go: tryAcquireOrRenew, renew and release are what this follows and
- * repairs. */
+ *   (6) A release replaces our own last write, known by its time, and nothing else that a read shows.
+ * client-go leaderelection.go: tryAcquireOrRenew, renew and release are followed and repaired here. */
 
 /* -- Configuration ---------------------------------------------------------------------------- */
 
@@ -1696,7 +1689,8 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     if (!wrote && lease__core_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
-    if (changed && was_ours && !read_back) out->events |= LEASE_CORE_FOREIGN_WRITE;
+    const bool own_release = core->releasing && record->renew_time_us == core->last_renew_us;
+    if (changed && was_ours && !read_back && !own_release) out->events |= LEASE_CORE_FOREIGN_WRITE;
     if (!ours) lease__core_lose(core, out, lease__core_loss_by(core, record));
     lease__core_see(core, record, ours);
     if (!read_back) return;
@@ -1751,18 +1745,19 @@ static void lease__core_conclude_release(lease_core *core, lease_core_output *ou
     out->events |= LEASE_CORE_RELEASED;
 }
 
-/* After any answer that shows the state of things. */
+/* After any answer that shows the state of things. What is still ours is written at once, and a
+ * range that was kept open in silence stays so until that write is answered. */
 static void lease__core_settle(lease_core *core, lease_core_output *out,
                                const lease_core_input *in) {
-    core->range.silent = false;
     lease__core_report_holder(core, out);
     lease__core_conclude_release(core, out);
-    const int64_t brisk = lease__min_i64(core->desc.retry_period_ms, 1000);
-    const int64_t pause = core->failures <= 1 ? 0 : lease__rules_jitter(brisk, in->random);
     if (core->releasing || (core->ours && lease__rules_may_write(core))) {
-        core->next_ms = core->clock_ms + pause;
+        core->next_ms = core->clock_ms;
         return;
     }
+    core->range.silent = false;
+    const int64_t brisk = lease__min_i64(core->desc.retry_period_ms, 1000);
+    const int64_t pause = core->failures <= 1 ? 0 : lease__rules_jitter(brisk, in->random);
     if (core->seen.holder_identity[0] != '\0') core->failures = 0;
     lease__core_follow(core, in->random);
     core->next_ms = lease__max_i64(core->next_ms, core->clock_ms + pause);
@@ -1856,8 +1851,7 @@ static void lease__core_done(lease_core *core, lease_core_output *out,
     }
 }
 
-/* The driver owes an answer by give_up_ms. A driver that fails to bring one must not stop the
- * elector. */
+/* A driver that fails to bring the answer that it owes by give_up_ms must not stop the elector. */
 static void lease__core_give_up(lease_core *core, lease_core_output *out,
                                 const lease_core_input *in) {
     lease_core_input timeout = *in;
@@ -2495,6 +2489,9 @@ static int32_t lease__http_retry_after(const char *value) {
 
 static int lease__http_on_value_complete(llhttp_t *parser) {
     lease__http *http = (lease__http *)parser->data;
+    if (http->name_length == 0) {
+        return lease__http_refuse(http, LEASE_HTTP, "a header without a name in the answer");
+    }
     http->name_length = 0;
     http->value_length = 0;
     if (++http->header_count > LEASE_MAX_HEADERS) {
@@ -3034,7 +3031,7 @@ static lease_status lease__tls_fail(lease_error *error, lease_status status, lea
     lease__buf buf = lease__buf_make(digits, sizeof digits);
     lease__put(&buf, "-0x");
     for (int shift = 12; shift >= 0; shift -= 4) {
-        lease__put_bytes(&buf, "0123456789ABCDEF" + ((unsigned)-code >> shift & 15u), 1);
+        lease__put_bytes(&buf, &"0123456789ABCDEF"[(unsigned)-code >> shift & 15u], 1);
     }
     lease__fail(error, status, stage, what, which, " (mbedTLS ", digits, ")", LEASE__END);
     if (error != NULL) error->tls_code = code;
@@ -4061,9 +4058,10 @@ static lease_status lease__find_credentials(lease__credentials *creds,
                        lease_status_text(LEASE_NO_CREDENTIALS), LEASE__END);
 }
 
-static lease_status lease__override_file(char *out, size_t capacity, const char *path,
-                                         lease_error *error) {
-    return path == NULL ? LEASE_OK : lease__set_path(out, capacity, "", path, error);
+static lease_status lease__override_pem(lease__pem *pem, const char *path, lease_error *error) {
+    if (path == NULL) return LEASE_OK;
+    lease__pem_free(pem); /* what a kubeconfig held inline is no substitute for a broken file */
+    return lease__set_path(pem->file, sizeof pem->file, "", path, error);
 }
 
 static lease_status lease__load_credentials(lease__credentials *creds,
@@ -4071,20 +4069,16 @@ static lease_status lease__load_credentials(lease__credentials *creds,
                                             lease__boot now, lease_error *error) {
     lease__trust *trust = &creds->trust;
     lease_status status = lease__find_credentials(creds, desc, tokens, error);
+    if (status == LEASE_OK) status = lease__override_pem(&trust->ca, desc->ca_file, error);
     if (status == LEASE_OK) {
-        status = lease__override_file(trust->ca.file, sizeof trust->ca.file, desc->ca_file, error);
+        status = lease__override_pem(&trust->cert, desc->client_cert_file, error);
     }
     if (status == LEASE_OK) {
-        status = lease__override_file(creds->token_file, sizeof creds->token_file, desc->token_file,
-                                      error);
+        status = lease__override_pem(&trust->key, desc->client_key_file, error);
     }
-    if (status == LEASE_OK) {
-        status = lease__override_file(trust->cert.file, sizeof trust->cert.file,
-                                      desc->client_cert_file, error);
-    }
-    if (status == LEASE_OK) {
-        status = lease__override_file(trust->key.file, sizeof trust->key.file,
-                                      desc->client_key_file, error);
+    if (status == LEASE_OK && desc->token_file != NULL) {
+        status = lease__set_path(creds->token_file, sizeof creds->token_file, "",
+                                 desc->token_file, error);
     }
     if (status != LEASE_OK) return status;
     if ((trust->cert.file[0] != '\0') != (trust->key.file[0] != '\0')) {
@@ -4615,15 +4609,19 @@ static lease_status lease__kube_answer(lease__kube *kube, lease_record *record,
     return lease__object_keep(kube->object, &json, kube->scratch, sizeof kube->scratch, error);
 }
 
-/* A token that was rotated is read again after a 401, and the request repeated once. */
-static bool lease__kube_authorize_again(lease__kube *kube, lease__boot now, lease_error *error) {
+/* Was the token that the server refuses rotated meanwhile? Once per request. */
+static bool lease__kube_has_new_token(lease__kube *kube, lease__boot now) {
     bool changed = false;
     if (kube->link.http.code != 401 || kube->authorized_again) return false;
     kube->authorized_again = true;
     lease__token_read(&kube->credentials, now, &changed, NULL);
-    if (!changed || lease__kube_compose(kube, error) != LEASE_OK) return false;
+    return changed;
+}
+
+static lease_status lease__kube_repeat(lease__kube *kube, lease_error *error) {
+    const lease_status status = lease__kube_compose(kube, error);
     lease__link_rewind(&kube->link);
-    return lease__link_open(&kube->link, error) == LEASE_OK;
+    return status == LEASE_OK ? lease__link_open(&kube->link, error) : status;
 }
 
 /* May the server have applied the write, although this is not its acknowledgement? */
@@ -4638,8 +4636,10 @@ static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status stat
 static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *status,
                              bool *maybe_applied, lease_record *record, lease_error *error) {
     if (!lease__link_turn(&kube->link, status, error)) return false;
-    if (*status == LEASE_OK) {
-        if (lease__kube_authorize_again(kube, now, error)) return false;
+    if (*status == LEASE_OK && lease__kube_has_new_token(kube, now)) {
+        *status = lease__kube_repeat(kube, error);
+        if (*status == LEASE_OK) return false;
+    } else if (*status == LEASE_OK) {
         *status = lease__kube_answer(kube, record, error);
     }
     *maybe_applied = lease__kube_maybe_applied(kube, *status);
@@ -5126,7 +5126,7 @@ struct lease {
     void (*on_event)(lease *self, const lease_event *event, void *user);
     void *user;
     bool release_on_stop;
-    bool name_taken; /* an earlier lease of the client has the same name, in another namespace */
+    bool name_taken; /* one further down the list has the same name, in whatever namespace */
     bool key_taken;  /* ... in the same one: two candidates in one process */
     uint32_t commands; /* shared, under the mutex */
     bool revoked;      /* shared, atomic: released or destroyed, before the loop gets to it */
@@ -5293,7 +5293,10 @@ static void lease__count_events(lease__published *state, uint32_t events) {
     if ((events & LEASE_CORE_SLOW_PATH) != 0) state->slow_path++;
     if ((events & LEASE_CORE_FOREIGN_WRITE) != 0) state->foreign_writes++;
     if ((events & LEASE_CORE_LEADER_CHANGED) != 0) state->leader_changes++;
-    if ((events & LEASE_CORE_RELEASED) != 0) state->release_complete = true;
+}
+
+static bool lease__is_released(const lease *self) {
+    return self->core.released && !self->core.releasing;
 }
 
 /* with_range: Google's Range() must not say yes before the start callback has returned, since that
@@ -5308,6 +5311,7 @@ static void lease__publish(lease *self, bool with_range) {
     state->observed = core->answered;
     state->exists = core->exists;
     state->standing_aside = core->released;
+    state->release_complete = lease__is_released(self);
     state->observer = core->desc.observe_only;
     state->acquire_time_us = core->seen.acquire_time_us;
     state->renew_time_us = core->seen.renew_time_us;
@@ -5424,6 +5428,14 @@ static void lease__tell_events(lease *self, const lease_core_output *out, uint64
 
 /* -- Steps and requests ----------------------------------------------------------------------- */
 
+/* A callback may have destroyed the lease in the very step that asks for a request. */
+static bool lease__is_destroyed(lease *self) {
+    lease__lock(self->client);
+    const bool destroyed = (self->commands & LEASE__COMMAND_DESTROY) != 0;
+    lease__unlock(self->client);
+    return destroyed;
+}
+
 /* Carries out what the core asks for with a backend of the host: the answer is there at once. */
 static void lease__ask_backend(lease *self, const lease_core_output *out, lease_core_input *answer,
                                lease_record *record, lease_error *error) {
@@ -5503,7 +5515,7 @@ static void lease__step(lease *self, lease_core_input *in, const lease_error *er
     lease_record record;
     lease_error failure;
     lease__step_once(self, in, error, &out);
-    while (out.action != LEASE_ACTION_NONE) {
+    while (out.action != LEASE_ACTION_NONE && !lease__is_destroyed(self)) {
         memset(&answer, 0, sizeof answer);
         memset(&failure, 0, sizeof failure);
         answer.kind = lease__done_kind(out.action);
@@ -5589,6 +5601,16 @@ static void lease__run_due(lease_client *client) {
     }
 }
 
+/* For metrics, where a series must not come twice. Under the mutex. */
+static void lease__mark_names(lease *self) {
+    self->name_taken = self->key_taken = false;
+    for (const lease *one = self->next; one != NULL; one = one->next) {
+        if (!lease__same(one->object.name, self->object.name)) continue;
+        self->name_taken = true;
+        if (lease__same(one->object.ns, self->object.ns)) self->key_taken = true;
+    }
+}
+
 static void lease__free(lease *self) {
     lease__object_free(&self->object);
     LEASE_FREE(self);
@@ -5606,6 +5628,9 @@ static void lease__bury(lease_client *client) {
             continue;
         }
         *link = self->next;
+        for (lease *one = client->leases; one != NULL; one = one->next) {
+            if (lease__same(one->object.name, self->object.name)) lease__mark_names(one);
+        }
         self->next = dead;
         dead = self;
         client->count--;
@@ -5629,6 +5654,7 @@ static void lease__take_incoming(lease_client *client) {
         client->incoming = self->next;
         self->next = client->leases;
         client->leases = self;
+        lease__mark_names(self);
     }
     lease__unlock(client);
 }
@@ -5641,7 +5667,6 @@ static void lease__obey(lease *self) {
     const uint32_t commands = self->commands;
     self->commands &= LEASE__COMMAND_DESTROY;
     if (commands == LEASE__COMMAND_CONTEND) lease__atomic_store(&self->revoked, false);
-    if ((commands & LEASE__COMMAND_RELEASE) != 0) self->state.release_complete = false;
     lease__unlock(client);
     if ((commands & LEASE__COMMAND_DESTROY) != 0) return;
     if ((commands & LEASE__COMMAND_RELEASE) != 0) lease__step_kind(self, LEASE_INPUT_RELEASE);
@@ -5721,7 +5746,7 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
 
 static bool lease__all_released(const lease_client *client) {
     for (const lease *self = client->leases; self != NULL; self = self->next) {
-        if (self->release_on_stop && !self->state.release_complete) return false;
+        if (self->release_on_stop && !lease__is_released(self)) return false;
     }
     return true;
 }
@@ -5735,6 +5760,7 @@ static void lease__release_on_stop(lease_client *client) {
         limit_ms = lease__max_i64(limit_ms, 2 * (int64_t)self->core.desc.request_timeout_ms);
         lease_release(self);
     }
+    lease__take_commands(client);
     int64_t now_ms = lease__client_now(client);
     const int64_t end_ms = now_ms + limit_ms;
     while (now_ms < end_ms && !lease__all_released(client)) {
@@ -6103,14 +6129,6 @@ static bool lease__enlist(lease *self) {
     lease_client *client = self->client;
     lease__lock(client);
     const bool room = client->count < LEASE_MAX_LEASES;
-    const lease *lists[2] = {client->leases, client->incoming};
-    for (size_t i = 0; i < 2; i++) {
-        for (const lease *one = lists[i]; one != NULL; one = one->next) {
-            if (!lease__same(one->object.name, self->object.name)) continue;
-            self->name_taken = true;
-            if (lease__same(one->object.ns, self->object.ns)) self->key_taken = true;
-        }
-    }
     if (room) {
         self->next = client->incoming;
         client->incoming = self;
@@ -6134,7 +6152,7 @@ LEASE_API lease_status lease_create(lease_client *client, const lease_desc *desc
     self->on_event = desc->on_event;
     self->user = desc->user;
     self->release_on_stop = desc->release_on_stop;
-    self->wake_ms = INT64_MIN; /* due at once */
+    self->wake_ms = 0; /* due at once */
     lease_status status = lease__take_address(self, desc, error);
     if (status == LEASE_OK) status = lease__take_core(self, desc, error);
     if (status == LEASE_OK) {

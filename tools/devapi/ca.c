@@ -16,6 +16,8 @@
 
 #define HOUR_S 3600L
 #define DAY_S (24 * HOUR_S)
+#define CA_NAME "CN=devapi CA"
+#define OTHER_CA_NAME "CN=another CA"
 #define SAN_DNS 2 /* context tags of GeneralName */
 #define SAN_IP 7
 
@@ -99,22 +101,22 @@ static void begin_cert(mbedtls_x509write_cert *cert, mbedtls_pk_context *subject
     mbedtls_x509write_crt_set_issuer_key(cert, issuer);
 }
 
-static int make_ca(struct devapi_identity *identity, mbedtls_pk_context *key, char *pem,
-                   size_t capacity) {
+static int make_ca(struct devapi_identity *identity, mbedtls_pk_context *key, const char *name,
+                   char *pem) {
     mbedtls_x509write_cert cert;
     int error = make_key(identity, key);
     if (error != 0) return error;
     begin_cert(&cert, key, key);
     error = set_serial(&cert, &identity->random);
-    if (error == 0) error = mbedtls_x509write_crt_set_subject_name(&cert, "CN=devapi CA");
-    if (error == 0) error = mbedtls_x509write_crt_set_issuer_name(&cert, "CN=devapi CA");
+    if (error == 0) error = mbedtls_x509write_crt_set_subject_name(&cert, name);
+    if (error == 0) error = mbedtls_x509write_crt_set_issuer_name(&cert, name);
     if (error == 0) error = set_validity(&cert, -2 * DAY_S, 3650 * DAY_S);
     if (error == 0) error = mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
     if (error == 0) {
         error = mbedtls_x509write_crt_set_key_usage(&cert, MBEDTLS_X509_KU_KEY_CERT_SIGN);
     }
     if (error == 0) {
-        error = mbedtls_x509write_crt_pem(&cert, (unsigned char *)pem, capacity,
+        error = mbedtls_x509write_crt_pem(&cert, (unsigned char *)pem, sizeof identity->ca_pem,
                                           mbedtls_ctr_drbg_random, &identity->random);
     }
     mbedtls_x509write_crt_free(&cert);
@@ -122,7 +124,7 @@ static int make_ca(struct devapi_identity *identity, mbedtls_pk_context *key, ch
 }
 
 static int issue(struct devapi_identity *identity, mbedtls_pk_context *ca_key,
-                 enum devapi_cert kind) {
+                 const char *ca_name, enum devapi_cert kind) {
     mbedtls_x509write_cert cert;
     unsigned char der[2048];
     int error = make_key(identity, &identity->key);
@@ -130,7 +132,7 @@ static int issue(struct devapi_identity *identity, mbedtls_pk_context *ca_key,
     begin_cert(&cert, &identity->key, ca_key);
     error = set_serial(&cert, &identity->random);
     if (error == 0) error = mbedtls_x509write_crt_set_subject_name(&cert, "CN=devapi");
-    if (error == 0) error = mbedtls_x509write_crt_set_issuer_name(&cert, "CN=devapi CA");
+    if (error == 0) error = mbedtls_x509write_crt_set_issuer_name(&cert, ca_name);
     if (error == 0) {
         error = set_validity(&cert, -DAY_S, kind == DEVAPI_CERT_EXPIRED ? -HOUR_S : 365 * DAY_S);
     }
@@ -165,10 +167,13 @@ int devapi_identity_make(struct devapi_identity *identity, enum devapi_cert kind
 #endif
     int error = mbedtls_ctr_drbg_seed(&identity->random, mbedtls_entropy_func, &identity->entropy,
                                       NULL, 0);
-    if (error == 0) error = make_ca(identity, &ca_key, identity->ca_pem, sizeof identity->ca_pem);
-    if (error == 0) error = make_ca(identity, &other_key, other_pem, sizeof other_pem);
-    mbedtls_pk_context *issuer = kind == DEVAPI_CERT_WRONG_CA ? &other_key : &ca_key;
-    if (error == 0) error = issue(identity, issuer, kind);
+    if (error == 0) error = make_ca(identity, &ca_key, CA_NAME, identity->ca_pem);
+    if (error == 0) error = make_ca(identity, &other_key, OTHER_CA_NAME, other_pem);
+    if (error == 0 && kind == DEVAPI_CERT_WRONG_CA) {
+        error = issue(identity, &other_key, OTHER_CA_NAME, kind);
+    } else if (error == 0) {
+        error = issue(identity, &ca_key, CA_NAME, kind);
+    }
     mbedtls_pk_free(&ca_key);
     mbedtls_pk_free(&other_key);
     return error;

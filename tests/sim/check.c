@@ -58,6 +58,8 @@ static void check_learn(sim_world *world, sim_node *node, const lease_record *re
     shadow->exists = true;
     shadow->seen = *record;
     shadow->own = own != NULL;
+    /* After a silence an open range stays open while one's own write is about to be renewed. */
+    if (!shadow->own) shadow->silent = false;
     shadow->range_held = own != NULL && !record->coordinated && !shadow->released;
 }
 
@@ -78,6 +80,8 @@ static void check_answer(sim_world *world, sim_node *node, const lease_core_inpu
     shadow->pending = LEASE_ACTION_NONE;
     shadow->answered_now = true;
     shadow->status = input->status;
+    shadow->silent = check_is_silence(input->status) || (shadow->silent && !write &&
+                                                         input->status == LEASE_OK);
     shadow->failures = input->status == LEASE_OK ? shadow->failures : shadow->failures + 1;
     if (input->status == LEASE_OK) {
         check_learn(world, node, input->record);
@@ -515,9 +519,7 @@ static void check_range(sim_world *world, sim_node *node, const lease_core_input
     }
     if (open) {
         sim_hit(world, SIM_FAIL_OPEN);
-        if (!check_is_silence(shadow->status)) {
-            sim_fail(world, node, "the range fails open on an answer");
-        }
+        if (!shadow->silent) sim_fail(world, node, "the range fails open on an answer");
         if (!shadow->ever_led) sim_fail(world, node, "the range fails open before the first term");
         if (range.end_us < input->wall_us) sim_fail(world, node, "an open range that has ended");
     } else if (held && shadow->own && shadow->exists) {

@@ -289,6 +289,7 @@ typedef struct sim_shadow {
     bool own;              /* seen is a write of this incarnation */
     bool range_held;       /* the range may be open: one's own write was the last thing seen */
     bool ever_led;
+    bool silent;           /* the last attempts got no answer that says anything against one */
     bool was_open;
     bool released;         /* RELEASE without CONTEND */
     bool release_told;     /* RELEASED was reported */

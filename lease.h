@@ -208,7 +208,6 @@ extern "C" {
 #define LEASE_VERSION_MINOR 1
 #define LEASE_VERSION_PATCH 0
 #define LEASE_VERSION_STRING "0.1.0"
-
 #ifndef LEASE_API
 #define LEASE_API extern
 #endif
@@ -578,6 +577,7 @@ LEASE_API void lease_client_destroy(lease_client *client);
  * Threads: one at a time, and none beside lease_client_start. Callbacks: no. */
 LEASE_API lease_status lease_client_poll(lease_client *client, int32_t timeout_ms);
 /* For your own event loop: what to wait for. Returns how many there are, fills up to capacity. */
+#define LEASE_MAX_FDS 16 /* there are never more */
 LEASE_API size_t lease_client_fds(lease_client *client, struct pollfd *fds, size_t capacity);
 /* ... and for how long: call lease_client_poll(client, 0) no later than this. */
 LEASE_API int32_t lease_client_wait_ms(const lease_client *client);
@@ -1457,16 +1457,16 @@ static int64_t lease__rules_retry_after_ms(const lease_core *core, int32_t retry
  *      follower       observed                                         take
  *      |-----------------|<-------------------- D ---------------------->|
  *
- *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write: a late
- *       answer costs us validity and never the safety of others.
- *   (2) A follower counts D from its observation of a version, then compares-and-swaps that version.
+ *   (1) Leadership is now < valid_until, and valid_until = send + V of an acknowledged write: late
+ *       answers cost us validity and never others their safety.
+ *   (2) A follower counts D from its observation of a version, then compares-and-swaps it.
  *   (3) (V + A) * (1 + skew) + 1 ms <= D, checked at init; so (1) ends before (2) begins.
  *   (4) A write without an answer stays in attempts[] with its times: reading exactly these back
  *       shows that it was applied, and validity then counts from the send of that attempt.
- *   (5) Our identity with a time that we did not write is another process: step down, wait as for any
- *       holder. This is also how a restart under a fixed identity looks.
- *   (6) A release replaces our own last write, known by its time, and nothing else that a read shows.
- * client-go leaderelection.go: tryAcquireOrRenew, renew and release are followed and repaired here. */
+ *   (5) Our identity with a time that we did not write is another process: step down, wait as for
+ *       any holder. This is also how a restart under a fixed identity looks.
+ *   (6) A release replaces our own last write, known by its time, and nothing else that is read.
+ * client-go leaderelection.go: tryAcquireOrRenew, renew, release are followed and repaired here. */
 
 /* -- Configuration ---------------------------------------------------------------------------- */
 
@@ -5726,7 +5726,7 @@ static void lease__drain_wake(lease_client *client) {
 
 /* Waits, then does what is due. */
 static void lease__turn(lease_client *client, int32_t timeout_ms) {
-    struct pollfd fds[2];
+    struct pollfd fds[LEASE_MAX_FDS];
     const size_t count = lease__poll_set(client, fds);
     const int32_t due_ms = lease__wait_ms(client);
     const int32_t wait_ms = timeout_ms < 0 || timeout_ms > due_ms ? due_ms : timeout_ms;
@@ -5992,7 +5992,7 @@ LEASE_API lease_status lease_client_poll(lease_client *client, int32_t timeout_m
 }
 
 LEASE_API size_t lease_client_fds(lease_client *client, struct pollfd *fds, size_t capacity) {
-    struct pollfd all[2];
+    struct pollfd all[LEASE_MAX_FDS];
     if (client == NULL || !lease__is_alive(client)) return 0;
     const size_t count = lease__poll_set(client, all);
     for (size_t i = 0; i < count && i < capacity; i++) fds[i] = all[i];

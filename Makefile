@@ -4,6 +4,7 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUILD ?= build
 B := $(BUILD)
+MAKEFLAGS += --no-print-directory
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
@@ -27,6 +28,8 @@ LLHTTP_O := $(filter %.o,$(LLHTTP))
 LIBS = $(LDFLAGS) $(filter -l%,$(LLHTTP)) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread
 
 programs = $(patsubst $(1)/%.c,$(B)/$(notdir $(1))/%,$(wildcard $(1)/$(2)))
+# WRAP goes before every tested program: valgrind, say.
+wrapped = $(foreach program,$(1),'$(WRAP) $(program)')
 LEASE_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/lease/*.c))
 DEVAPI_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/devapi/*.c))
 EXAMPLES := $(call programs,examples,*.c)
@@ -48,7 +51,7 @@ help: ## this list
 # What a fresh machine lacks is installed first; the makefile is read again after that.
 demo: ## the main job: three candidates on a TLS API server, one killed, one frozen, one releasing
 	@tools/setup
-	@$(MAKE) --no-print-directory $(B)/demo_tool all
+	@$(MAKE) $(B)/demo_tool all
 	@$(B)/demo_tool
 test: ## everything that runs without a cluster, in a few minutes
 	@tools/setup
@@ -58,9 +61,9 @@ test-cluster: $(TOOLS) ## against a real kube-apiserver and etcd (needs Go, buil
 
 examples: $(EXAMPLES) ## build/examples/*
 unit: $(UNIT) ## section by section, the implementation included
-	@tools/suite $(UNIT)
+	@tools/suite $(call wrapped,$(UNIT))
 io: $(IO) ## scripted transports and servers
-	@tools/suite $(IO)
+	@tools/suite $(call wrapped,$(IO))
 sim: $(B)/test_sim ## electors against a modelled server in virtual time
 	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_ARGS)' tests/sim/mutants
 e2e: $(TOOLS) ## the tool against the development API server over TLS
@@ -77,10 +80,10 @@ check: ## style and layering, as far as a machine can tell
 
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 asan: ## unit, io and e2e with the address and undefined behaviour sanitizers
-	@+$(MAKE) --no-print-directory sanitized BUILD=build/asan \
+	@+$(MAKE) sanitized BUILD=build/asan \
 	    CFLAGS='$(SANITIZED) -fsanitize=address,undefined'
 tsan: ## the same with the thread sanitizer
-	@+$(MAKE) --no-print-directory sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -fsanitize=thread'
+	@+$(MAKE) sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -Wno-tsan -fsanitize=thread'
 sanitized:
 	@+tools/suite '$(MAKE) unit' '$(MAKE) io' '$(MAKE) e2e'
 valgrind: all ## the same under valgrind

@@ -6,7 +6,7 @@ $lease hold -l "$id" $on_file --identity leader-1 --listen :0 --log-format json 
     2>"$work/leader.log" &
 leader=$!
 started="$started $leader"
-wait_for grep -q '"event":"acquire"' "$work/leader.log"
+wait_for grep -qs '"event":"acquire"' "$work/leader.log"
 $lease run -l "$id" $on_file --listen localhost:0 --log-format json -- true 2>"$work/standby.log" &
 standby=$!
 started="$started $standby"

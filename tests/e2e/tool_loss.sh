@@ -46,7 +46,8 @@ ok "stubborn: dead within the stop budget ($(((gone - lost) / 1000000)) ms)" \
     test "$((gone - lost))" -le 400000000
 
 # The command's way to end on --signal, in time.
-launch gentle --signal USR1 -- sh -c "trap 'echo bye >$work/bye; exit 0' USR1; $stays" "$work/pid"
+launch gentle --stop-budget 800ms --signal USR1 -- \
+    sh -c "trap 'echo bye >$work/bye; exit 0' USR1; $stays" "$work/pid"
 ok "gentle: written" steal
 ended "$tool"
 is "gentle: exit code" 123 "$status"

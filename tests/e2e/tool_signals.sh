@@ -67,7 +67,7 @@ is "second TERM: no release" 0 "$(events "$work/log" release)"
 
 launch "trap '' TERM INT; $loop" --kill-after 1m
 kill -s INT "$tool"
-wait_for grep -q child_start "$work/log"
+wait_for grep -qs child_start "$work/log"
 sleep 0.2
 kill -s TERM "$tool"
 ended "$tool"
@@ -99,11 +99,12 @@ launch "$loop"
 holder=$tool
 for signal in TERM:143 INT:130 HUP:129 QUIT:131; do
     name=${signal%:*}
+    rm -f "$work/waiting.log"
     env --default-signal=INT,QUIT $lease run -l "$id" $on_file --log-format json -- true \
         2>"$work/waiting.log" &
     tool=$!
     started="$started $tool"
-    wait_for grep -q '"event":"observe"' "$work/waiting.log"
+    wait_for grep -qs '"event":"observe"' "$work/waiting.log"
     kill -s "$name" "$tool"
     ended "$tool"
     is "$name while waiting" "${signal#*:}" "$status"

@@ -44,6 +44,17 @@ has "Ctrl-C: the command's own" '^interrupted' "$work/screen"
 $lease get -l "$id" --backend "file:$work/leases" >/dev/null
 is "Ctrl-C: released" 1 $?
 
+# What comes after it in a script can read from the terminal again.
+cat >"$work/script" <<END
+$run true
+read -r answer
+echo "got <\$answer>"
+END
+at_terminal "sh $work/script"
+echo hello >&7
+leave
+has "the terminal comes back" '^got <hello>' "$work/screen"
+
 # No shell watches over this job, so nothing could wake it again: Ctrl-Z does not stop it.
 at_terminal "$run sh $work/command"
 wait_for test -e "$work/up"

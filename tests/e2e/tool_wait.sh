@@ -9,10 +9,10 @@ is "get: no Lease" 1 "$status"
 has "get: no Lease" 'there is no such Lease' "$work/out"
 
 # -- hold
-$lease hold -l "$id" $on_file --identity the-holder --log-format json 2>"$work/hold.log" &
+$lease hold -l "$id" $on_file --identity the-holder --log-format json 2>"$work/hold1.log" &
 hold=$!
 started="$started $hold"
-wait_for grep -q '"event":"acquire"' "$work/hold.log"
+wait_for grep -qs '"event":"acquire"' "$work/hold1.log"
 code $lease get -l "$id" $where
 is "get: held" 0 "$status"
 has "get: held" '^holder: +the-holder$' "$work/out"
@@ -56,27 +56,27 @@ started="$started $waiter"
 kill -s TERM "$hold"
 ended "$hold"
 is "hold ends by TERM" 0 "$status"
-is "hold does not release by default" 0 "$(events "$work/hold.log" release)"
+is "hold does not release by default" 0 "$(events "$work/hold1.log" release)"
 ended "$waiter"
 is "--wait, acquired" 0 "$status"
 
 # -- hold --release
-$lease hold -l "$id" $on_file --release --log-format json 2>"$work/hold.log" &
+$lease hold -l "$id" $on_file --release --log-format json 2>"$work/hold2.log" &
 hold=$!
 started="$started $hold"
-wait_for grep -q '"event":"acquire"' "$work/hold.log"
+wait_for grep -qs '"event":"acquire"' "$work/hold2.log"
 kill -s TERM "$hold"
 ended "$hold"
-is "hold --release" 1 "$(events "$work/hold.log" release)"
+is "hold --release" 1 "$(events "$work/hold2.log" release)"
 code $lease get -l "$id" $where
 is "get: released" 1 "$status"
 has "get: released" '^holder: +\(nobody\)$' "$work/out"
 
 # -- Expired, by its own times
-$lease hold -l "$id" $on_file --log-format json 2>"$work/hold.log" &
+$lease hold -l "$id" $on_file --log-format json 2>"$work/hold3.log" &
 hold=$!
 started="$started $hold"
-wait_for grep -q '"event":"acquire"' "$work/hold.log"
+wait_for grep -qs '"event":"acquire"' "$work/hold3.log"
 kill -s KILL "$hold"
 ended "$hold"
 expired() { $lease get -l "$id" $where | grep -q '(expired)$'; }

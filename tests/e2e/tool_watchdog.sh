@@ -21,7 +21,7 @@ round() { # WHERE : freezes one leader, kills the next, kills the third's watchd
     wait_for runs a || return 1
     candidate b
     b=$tool
-    wait_for grep -q '"event":"observe"' "$work/b.log"
+    wait_for grep -qs '"event":"observe"' "$work/b.log"
 
     kill -s STOP "$a"
     ok "frozen: another takes over ($1)" wait_for runs b
@@ -34,7 +34,7 @@ round() { # WHERE : freezes one leader, kills the next, kills the third's watchd
 
     candidate c
     c=$tool
-    wait_for grep -q '"event":"observe"' "$work/c.log"
+    wait_for grep -qs '"event":"observe"' "$work/c.log"
     command=$(command_of b)
     kill -s KILL "$b"
     ok "killed: the command dies at once ($1)" dies_within 500 "$command"

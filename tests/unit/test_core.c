@@ -633,15 +633,17 @@ TEST(absurd_clocks_do_not_overflow) {
     }
 }
 
+/* How far wall time may run ahead of boot time from the send that counts. */
+#define SLACK_US (INT64_C(1000) * (D - V - A) / 2)
+
 TEST(a_wall_clock_jump_drops_validity) {
-    const int64_t slack_us = (D - V) / 2 * 1000;
     defaults();
     lead();
     const int64_t until = out.valid_until_ms;
-    wall_add = slack_us;
+    wall_add = SLACK_US;
     tick_at(now + 1000);
-    CHECK_INT(out.valid_until_ms, until); /* within the slack */
-    wall_add = 2 * slack_us + 1;
+    CHECK_INT(out.valid_until_ms, until);
+    wall_add = SLACK_US + 1;
     tick_at(now + 100);
     check_lost(LEASE_REASON_CLOCK_JUMP, now);
     CHECK_INT(out.action, LEASE_ACTION_UPDATE); /* renews first */
@@ -650,39 +652,53 @@ TEST(a_wall_clock_jump_drops_validity) {
     CHECK_INT(out.valid_until_ms, now + V);
 }
 
-TEST(a_jump_during_a_write_shortens_what_it_gives) {
+TEST(small_jumps_add_up_until_the_next_renewal) {
+    defaults();
+    lead();
+    for (int i = 0; i < 3; i++) {
+        wall_add += SLACK_US / 2;
+        tick_at(now + 10);
+        CHECK_INT(event(LEASE_CORE_LOST), i == 2);
+    }
+}
+
+TEST(a_jump_during_a_write_makes_its_answer_too_late) {
     defaults();
     renewing();
-    const int64_t sent = now;
     wall_add = INT64_C(9000) * 1000; /* the machine stood still for 9 s */
     now += 10;
     acknowledge();
-    CHECK(event(LEASE_CORE_LOST));
-    CHECK_INT(out.lost_reason, LEASE_REASON_CLOCK_JUMP);
-    CHECK_INT(out.valid_until_ms, sent - 9000 + V);
-}
-
-TEST(a_jump_longer_than_validity_leaves_nothing) {
-    defaults();
-    renewing();
-    wall_add = INT64_C(60000) * 1000;
-    now += 10;
+    check_lost(LEASE_REASON_CLOCK_JUMP, now);
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE); /* it is ours: renewed at once */
     acknowledge();
-    CHECK_INT(out.valid_until_ms, 0);
-    CHECK_INT(out.lost_reason, LEASE_REASON_CLOCK_JUMP);
+    CHECK(event(LEASE_CORE_ACQUIRED));
+    CHECK_INT(out.valid_until_ms, now + V);
 }
 
 TEST(a_jump_reaches_the_attempts_too) {
     defaults();
     renewing();
-    const int64_t sent = now;
     fail_open_write(LEASE_CLOSED);
     CHECK_INT(out.action, LEASE_ACTION_READ);
     const lease_record mine = stored();
     wall_add = INT64_C(6000) * 1000;
     now += 10;
     shown(&mine);
-    CHECK_INT(out.valid_until_ms, sent - 6000 + V);
+    CHECK_INT(out.valid_until_ms, 0);
+    CHECK(!event(LEASE_CORE_ACQUIRED | LEASE_CORE_RENEWED));
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+}
+
+TEST(a_jump_before_the_first_term_counts_too) {
+    defaults();
+    begin();
+    fail(LEASE_NOT_FOUND);
+    wall_add = SLACK_US + 1000;
+    now += 10;
+    acknowledge();
+    CHECK_INT(out.valid_until_ms, 0);
+    CHECK(!event(LEASE_CORE_ACQUIRED));
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE);
 }
 
 TEST(wall_time_going_back_changes_nothing) {
@@ -1448,7 +1464,7 @@ TEST(a_conflict_may_hide_our_own_write) {
 
 /* A proxy may refuse the second copy of a write whose first copy is still under way. */
 TEST(a_refused_write_that_shows_up_all_the_same_is_ours) {
-    static const lease_status statuses[] = {LEASE_FORBIDDEN, LEASE_THROTTLED, LEASE_CONNECT};
+    static const lease_status statuses[] = {LEASE_FORBIDDEN, LEASE_THROTTLED, LEASE_INVALID};
     for (size_t i = 0; i < LEASE__COUNT(statuses); i++) {
         CASE("%s", lease_status_name(statuses[i]));
         defaults();
@@ -1464,6 +1480,38 @@ TEST(a_refused_write_that_shows_up_all_the_same_is_ours) {
         CHECK(!event(LEASE_CORE_DUPLICATE | LEASE_CORE_LOST));
         CHECK_INT(out.valid_until_ms, sent + V);
     }
+}
+
+/* What never left us cannot be the write that a read shows. */
+TEST(a_write_that_was_never_sent_is_forgotten) {
+    static const lease_status statuses[] = {LEASE_CONNECT, LEASE_RESOLVE, LEASE_TLS,
+                                            LEASE_CERTIFICATE, LEASE_TOO_LARGE};
+    for (size_t i = 0; i < LEASE__COUNT(statuses); i++) {
+        CASE("%s", lease_status_name(statuses[i]));
+        defaults();
+        renewing();
+        const lease_record mine = stored();
+        fail(statuses[i]);
+        CHECK_INT(core.attempt_count, 0);
+        CHECK(until_action(now + 60000));
+        CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+        fail(LEASE_CONFLICT);
+        if (out.action == LEASE_ACTION_NONE) CHECK(until_action(now + P));
+        shown(&mine);
+        CHECK(event(LEASE_CORE_DUPLICATE));
+        check_lost(LEASE_REASON_DUPLICATE, now);
+    }
+}
+
+TEST(both_times_tell_an_attempt) {
+    defaults();
+    renewing();
+    lease_record other = stored();
+    fail_open_write(LEASE_CLOSED);
+    other.acquire_time_us++; /* by chance the same renewTime, under our identity */
+    shown(&other);
+    CHECK(event(LEASE_CORE_DUPLICATE));
+    check_lost(LEASE_REASON_DUPLICATE, now);
 }
 
 TEST(a_read_back_that_is_too_old_gives_no_validity) {
@@ -1966,6 +2014,33 @@ TEST(the_end_of_silence_renews_the_same_range) {
     CHECK(range_at(now, &range, &open));
     CHECK(!open);
     CHECK_INT(range.start_us, start);
+}
+
+/* The API comes back: first a read that shows our own record, then the write that renews it. */
+TEST(a_read_of_our_own_record_keeps_the_range_open) {
+    lease_time_range range;
+    bool open = false;
+    defaults();
+    lead();
+    while (now < core.range.end_ms + 5000) {
+        if (out.action == LEASE_ACTION_NONE) tick_at(out.wake_ms);
+        else answer(LEASE_TIMEOUT, out.action != LEASE_ACTION_READ, 0, NULL);
+    }
+    while (out.action != LEASE_ACTION_READ) {
+        if (out.action == LEASE_ACTION_NONE) tick_at(out.wake_ms);
+        else fail_open_write(LEASE_TIMEOUT);
+    }
+    CHECK(range_at(now, &range, &open));
+    const lease_record own = core.seen;
+    shown(&own);
+    CHECK(range_at(now, &range, &open));
+    CHECK(open);
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+    now += 500;
+    CHECK(range_at(now, &range, &open));
+    acknowledge();
+    CHECK(range_at(now, &range, &open));
+    CHECK(!open);
 }
 
 TEST(a_wall_clock_ahead_ends_the_range_early) {

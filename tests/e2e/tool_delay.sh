@@ -3,8 +3,9 @@
 . "$(dirname "$0")/lib.sh"
 use_server
 
-fault() { # JSON-MEMBERS : for the Lease of this script; false where the server takes no orders
-    printf '{%s,"user":"account","name":"%s"}' "$1" "$id" >"$work/fault"
+lease_name=$id
+fault() { # JSON-MEMBERS : for our requests to $lease_name; false where the server takes no orders
+    printf '{%s,"user":"account","name":"%s"}' "$1" "$lease_name" >"$work/fault"
     curl -sS -f -m 10 -o /dev/null --cacert "$account/ca.crt" -H "@$work/admin.header" \
         --data-binary "@$work/fault" "$(cat "$LEASE_SERVER_DIR/url")/_devapi/fault" 2>/dev/null
 }
@@ -52,4 +53,33 @@ kill -s TERM "$a" "$b"
 ended "$a"
 ended "$b"
 is "no overlap at all" 0 "$(overlap)"
+
+# A lease that runs out leaves the command the stop budget to end by --signal, and no more.
+ends_by() { # NAME TRAP OPTION... : a command that loses its lease to a silent server
+    lease_name=$id-$1
+    trap_text=$2
+    shift 2
+    env --default-signal=INT $lease run -l "$lease_name" $on_kube --log-format json "$@" -- \
+        sh -c "trap '$trap_text' INT TERM; : >$work/up; while :; do sleep 0.02; done" \
+        2>"$work/end.log" &
+    tool=$!
+    started="$started $tool"
+    wait_for test -e "$work/up"
+    rm "$work/up"
+    fault '"verb":"*","action":"drop_request","count":12'
+    ended "$tool"
+    is "$lease_name: exit code" 123 "$status"
+    is "$lease_name: reason" expired "$(member "$work/end.log" lose reason)"
+    took=$(($(member "$work/end.log" child_exit mono_ns) - $(member "$work/end.log" lose mono_ns)))
+    took=$((took / 1000000))
+}
+ends_by gentle "echo bye >$work/bye; exit 0" --signal INT --stop-budget 800ms
+is "gentle: by itself" 0 "$(member "$work/end.log" child_exit code)"
+ok "gentle: it said goodbye" test -s "$work/bye"
+ends_by stubborn "" --stop-budget 800ms
+is "stubborn: killed" 137 "$(member "$work/end.log" child_exit code)"
+ok "stubborn: within the stop budget ($took ms)" test "$took" -ge 400 -a "$took" -le 850
+ends_by hasty "" --stop-budget 800ms --kill-after 100ms
+is "hasty: killed" 137 "$(member "$work/end.log" child_exit code)"
+ok "hasty: --kill-after is shorter ($took ms)" test "$took" -le 500
 finish

@@ -79,7 +79,8 @@ code env LEASE_WAIT=soon LEASE_RESTART= $lease $run --nonblock -- true
 is "option over variable" 0 "$status"
 code env LEASE_LEASE=by-variable LEASE_BACKEND="file:$work/leases" LEASE_NAMESPACE=space \
     LEASE_IDENTITY=me LEASE_LEASE_DURATION=4s LEASE_LOG_FORMAT=json $lease run \
-    --renew-deadline 2s --retry-period 500ms -- sh -c 'echo $LEASE_NAMESPACE/$LEASE_NAME $LEASE_IDENTITY'
+    --renew-deadline 2s --retry-period 500ms -- \
+    sh -c 'echo $LEASE_NAMESPACE/$LEASE_NAME $LEASE_IDENTITY'
 is "variables" "space/by-variable me" "$(cat "$work/out")"
 is "variables, start line" 4000 "$(member "$work/err" start lease_duration_ms)"
 code env POD_NAMESPACE=pod-space POD_NAME=pod-7 $lease $run -- \

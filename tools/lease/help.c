@@ -21,8 +21,9 @@ static const char overview[] =
 static const char usage_run[] =
     "lease run --lease NAME [options] -- COMMAND [ARG...]\n"
     "\n"
-    "Contends for the Lease and runs COMMAND, without a shell, while holding it. A lost Lease\n"
-    "stops COMMAND before anybody else can hold it, also when this process is frozen or killed.\n"
+    "Contends for the Lease and runs COMMAND, without a shell, while holding it. A Lease that\n"
+    "runs out stops COMMAND (--signal, KILL after --stop-budget) before anybody else can hold it,\n"
+    "also when this process is frozen or killed; a Lease that somebody else holds, at once.\n"
     "SIGTERM and SIGINT stop COMMAND first and then give the Lease back; a second one ends at\n"
     "once; HUP, USR1, USR2, QUIT, ALRM, WINCH and CONT are passed on. COMMAND and its children\n"
     "are one process group; a process that leaves it (setsid) is not stopped. COMMAND finds\n"

@@ -212,7 +212,7 @@ static const struct rule rules[] = {
     {'\0', "retry-period", "DURATION", RUN | HOLD, FIELD(retry_period_ms), set_positive_duration,
      "from one renewal, or look, to the next (2s)"},
     {'\0', "stop-budget", "DURATION", RUN | HOLD, FIELD(stop_budget_ms), set_positive_duration,
-     "from the loss to the end of COMMAND (300ms)"},
+     "after the renew deadline, for COMMAND to end (300ms)"},
     {'w', "wait", "DURATION", RUN | HOLD, FIELD(wait_ms), set_duration,
      "give up when not acquired by then"},
     {'\0', "nonblock", NULL, RUN | HOLD, FIELD(wait_ms), set_nonblock,

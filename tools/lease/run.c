@@ -101,7 +101,8 @@ static void stop_for_signal(struct run *run, int number)
     command_stop(&run->command, options->signal, now_ms() + grace_ms);
 }
 
-/* The lease is lost: the command must be dead before somebody else can have it. */
+/* The lease is lost: the command must be dead before somebody else can have it. A lease that ran
+ * out leaves it the stop budget; one that another holds already leaves it nothing. */
 static void stop_for_loss(struct run *run, int64_t stop_by_ms)
 {
     const struct options *options = run->session.options;

@@ -13,8 +13,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* The library has at most LEASE_MAX_CONNECTIONS (8) requests and a watch open. */
-#define CLIENT_MAX_FDS 32
 #define RELEASE_ATTEMPTS 2
 
 /* -- Events of the lease ------------------------------------------------------------------------*/
@@ -379,9 +377,8 @@ static int64_t earlier(int64_t a_ms, int64_t b_ms)
 
 void session_wait(struct session *session, int64_t wake_ms)
 {
-    struct pollfd fds[1 + CLIENT_MAX_FDS + SERVER_MAX_FDS];
-    size_t count = lease_client_fds(session->client, fds + 1, CLIENT_MAX_FDS);
-    if (count > CLIENT_MAX_FDS) count = CLIENT_MAX_FDS;
+    struct pollfd fds[1 + LEASE_MAX_FDS + SERVER_MAX_FDS];
+    size_t count = lease_client_fds(session->client, fds + 1, LEASE_MAX_FDS);
     fds[0] = (struct pollfd){.fd = session->signal_fd, .events = POLLIN};
     count++;
     if (session->server != NULL) {

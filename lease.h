@@ -5738,7 +5738,9 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
     } else if (ready > 0 && count == 2 && fds[1].revents != 0) {
         lease__link_idle(&client->kube->link);
     }
+    const bool was_free = client->in_flight == NULL;
     lease__run_due(client);
+    if (was_free && client->in_flight != NULL) lease__drive(client); /* no need to ask poll first */
     lease__take_commands(client);
 }
 

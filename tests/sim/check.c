@@ -6,7 +6,7 @@
 #include "sim.h"
 
 #define CHECK_IMMEDIATE 8      /* requests in a row that may follow an answer without a pause */
-#define CHECK_BURST 8          /* requests above the rate that a window may hold */
+#define CHECK_BURST 12         /* requests above the rate that a window may hold */
 #define CHECK_SLOWEST_MS 30000 /* the longest pause under errors that last */
 
 bool sim_is_denial(lease_status status) {

@@ -109,6 +109,8 @@ static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
     if (old->kind == SIM_PEER) return SIM_PEER_OVERLAP;
     /* It believes an answer that has come too late: somebody else has long written since. */
     if (fresh->kind == SIM_PEER && world->server.author != fresh->index) return SIM_PEER_OVERLAP;
+    /* It compares whole seconds, and cannot see all renewals of so near a deadline. */
+    if (fresh->kind == SIM_PEER && old->desc.renew_deadline_ms < 2000) return SIM_PEER_OVERLAP;
     /* Nothing runs on a machine that stands still; its first step afterwards must notice. */
     if (old->unseen_pause) return SIM_MACHINE_PAUSED;
     if (judge_was_emptied(world, old) || judge_was_emptied(world, fresh)) {

@@ -1,6 +1,8 @@
 # lease.h. Everything is built into build/; `make help` lists what there is to do.
 CC ?= cc
+CXX ?= c++
 CFLAGS ?= -O2 -g
+CXXFLAGS ?= $(CFLAGS)
 PREFIX ?= /usr/local
 BUILD ?= build
 B := $(BUILD)
@@ -8,9 +10,11 @@ MAKEFLAGS += --no-print-directory
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
-    -Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2
-OURS = -std=c11 -D_GNU_SOURCE -I. $(WARNINGS) $(INCLUDES) -MMD -MP $(CPPFLAGS) $(CFLAGS)
+WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual \
+    -Wwrite-strings -Wundef -Wvla -Wformat=2
+BOTH = -D_GNU_SOURCE -I. $(WARNINGS) $(INCLUDES) -MMD -MP $(CPPFLAGS)
+C11 = -std=c11 $(BOTH) -Wstrict-prototypes -Wmissing-prototypes $(CFLAGS)
+CXX17 = -std=c++17 $(BOTH) $(CXXFLAGS)
 
 # MBEDTLS_DIR=DIR takes mbedTLS from a source tree in which `make lib` has run.
 ifdef MBEDTLS_DIR
@@ -33,11 +37,13 @@ wrapped = $(foreach program,$(1),'$(WRAP) $(program)')
 LEASE_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/lease/*.c))
 DEVAPI_O := $(patsubst %.c,$(B)/%.o,$(wildcard tools/devapi/*.c))
 EXAMPLES := $(call programs,examples,*.c)
+ifneq ($(shell command -v $(CXX)),)
+EXAMPLES += $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
+endif
 UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
-TOOLS := $(if $(LEASE_O),$(B)/lease) $(if $(DEVAPI_O),$(B)/devapi) \
-    $(patsubst tests/e2e/beat.c,$(B)/beat,$(wildcard tests/e2e/beat.c))
+TOOLS := $(B)/lease $(B)/devapi $(B)/beat
 # The end-to-end scripts find the programs by these.
 export LEASE_BIN = $(abspath $(B)/lease)
 export DEVAPI_BIN = $(abspath $(B)/devapi)
@@ -113,6 +119,7 @@ $(B)/demo_tool: $(B)/tools/demo.o
 	$(link)
 $(B)/examples/%: $(B)/examples/%.o $(LLHTTP_O)
 	$(link)
+$(B)/examples/07_cplusplus: private CC = $(CXX)
 $(B)/unit/%: $(B)/tests/unit/%.o $(LLHTTP_O)
 	$(link)
 $(B)/io/%: $(B)/tests/io/%.o $(LLHTTP_O)
@@ -123,7 +130,10 @@ $(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D) && echo '  cc   $<'
-	$(Q)$(CC) $(OURS) -c -o $@ $<
+	$(Q)$(CC) $(C11) -c -o $@ $<
+$(B)/%.o: %.cc Makefile
+	@mkdir -p $(@D) && echo '  c++  $<'
+	$(Q)$(CXX) $(CXX17) -c -o $@ $<
 $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D) && echo '  cc   $<'
 	$(Q)$(CC) $(CFLAGS) -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp -c -o $@ $<

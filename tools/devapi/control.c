@@ -6,7 +6,7 @@
  *               delay_*, trickle: ms   truncate: bytes   raw: body or hex, keep_open
  *               status: code, reason, retry_after, content_type, body, close
  *       count   how often (1), -1 for ever   skip  so many first   user  admin or account
- *       name    only requests about this Lease
+ *       name    only requests about this Lease   abrupt  true: close without close_notify
  *   POST /_devapi/reset     all as at the start, but for versions, which never go back
  *   POST /_devapi/role      {"verbs":["get","create","update"],"events":false}
  *   POST /_devapi/token     {"token":"..."} of the service account; the old one is void at once
@@ -201,6 +201,7 @@ static bool take_fault(const struct context *context, struct fault *fault) {
     }
     fault->count = count;
     fault->skip = skip;
+    fault->abrupt = lease__json_is_true(json, lease__json_get(json, 0, "abrupt"));
     fault->keep_open = lease__json_is_true(json, lease__json_get(json, 0, "keep_open"));
     fault->close = lease__json_is_true(json, lease__json_get(json, 0, "close"));
     fault->has_reason = lease__json_get(json, 0, "reason") != LEASE__JSON_NONE;

@@ -209,6 +209,32 @@ static void serve_path(const struct context *context) {
     }
 }
 
+/* ?timeout=5s: a Go duration. It is checked and otherwise not needed: nothing here takes long. */
+static bool bad_timeout(const struct context *context) {
+    char text[64];
+    char message[200];
+    if (!devapi_request_query(context->request, "timeout", text, sizeof text)) return false;
+    if (context->verb == VERB_WATCH || text[0] == '\0' || lease__same(text, "0")) return false;
+    const char *at = text + (text[0] == '-' || text[0] == '+' ? 1 : 0);
+    bool good = *at != '\0';
+    while (good && *at != '\0') {
+        const size_t digits = strspn(at, "0123456789.");
+        const size_t unit = strcspn(at + digits, "0123456789.");
+        static const char *const units[] = {"h", "m", "s", "ms", "us", "ns"};
+        good = false;
+        for (size_t i = 0; i < LEASE__COUNT(units) && digits > 0; i++) {
+            if (strlen(units[i]) == unit && memcmp(at + digits, units[i], unit) == 0) good = true;
+        }
+        at += digits + unit;
+    }
+    if (good) return false;
+    lease__buf buf = lease__buf_make(message, sizeof message);
+    lease__put(&buf, "invalid timeout specified in the request URL - time: invalid duration ");
+    devapi_put_go_text(&buf, text);
+    devapi_reply_error(context->reply, 400, "BadRequest", message);
+    return true;
+}
+
 static bool not_acceptable(const struct context *context) {
     const char *accept = context->request->accept;
     if (accept[0] == '\0' || strstr(accept, "*/*") != NULL ||
@@ -242,7 +268,7 @@ static void serve_leases(const struct context *context) {
                        context->verb != VERB_LIST && context->verb != VERB_WATCH;
     if (context->target.ns[0] == '\0' && (named || context->verb == VERB_CREATE)) {
         devapi_reply_text(context->reply, 404, "404 page not found\n");
-    } else if (not_acceptable(context)) {
+    } else if (bad_timeout(context) || not_acceptable(context)) {
         return;
     } else if (lease__same(method, "GET")) {
         if (context->verb == VERB_GET) devapi_get(context);
@@ -322,6 +348,7 @@ static void fault_status(const struct context *context, const struct fault *faul
 /* Before anything is done. True: that is the answer. */
 static bool fault_before(const struct context *context, const struct fault *fault, bool resumed,
                          devapi_answer *answer) {
+    answer->abrupt = fault->abrupt;
     switch (fault->action) {
     case FAULT_DELAY_REQUEST:
         if (resumed) return false;

@@ -51,6 +51,7 @@ typedef struct devapi_answer {
     int32_t delay_ms;   /* send only after so long */
     int32_t trickle_ms; /* > 0: send one byte each so many milliseconds */
     bool close;         /* close the connection after the answer */
+    bool abrupt;        /* close it without TLS's close_notify, as a killed server does */
     bool reset;         /* close it by RST */
     bool under_tls;     /* the bytes go to the socket itself, not into the TLS session */
     int watcher;        /* >= 0: devapi_watch_pull has the rest of the answer */

@@ -339,7 +339,8 @@ const char *devapi_managed_fields(devapi_arena *arena, const devapi_object *live
     const devapi_value *given = &updated->values[FIELD_MANAGED];
     const devapi_value *kept = &live->values[FIELD_MANAGED];
     if (!created && is_reset(given)) return NULL;
-    read_managers(arena, created || given->json != NULL ? given : kept, &managers);
+    read_managers(arena, given, &managers);
+    if (managers.count == 0) read_managers(arena, kept, &managers);
     if (!created && managers.count == 0) return NULL;
     before.count = 0;
     if (!created) collect(arena, live, &before);

@@ -385,7 +385,8 @@ static void advance(struct devapi_server *server, struct connection *connection)
     const bool stuck = connection->phase == WRITE && connection->out.trickle_ms == 0 &&
                        now_ms() >= connection->due_ms;
     if (io == IO_END || late || stuck) {
-        close_connection(server, connection, !connection->out.reset && !connection->out.under_tls);
+        const devapi_answer *out = &connection->out;
+        close_connection(server, connection, !out->reset && !out->under_tls && !out->abrupt);
     }
 }
 

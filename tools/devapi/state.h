@@ -88,6 +88,7 @@ struct fault {
     int32_t ms;
     int32_t code;
     int32_t bytes;
+    bool abrupt;     /* when the connection closes: without close_notify */
     bool keep_open;  /* after raw bytes */
     bool close;      /* after a status, with the header that says so */
     bool has_reason; /* else the usual one for the code */

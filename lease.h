@@ -2887,6 +2887,10 @@ typedef struct lease__trust {
     lease__pem key;
 } lease__trust;
 
+static bool lease__pem_is_set(const lease__pem *pem) {
+    return pem->file[0] != '\0' || pem->data != NULL;
+}
+
 static void lease__pem_free(lease__pem *pem) {
     if (pem->data == NULL) return;
     lease__wipe(pem->data, pem->length);
@@ -3571,6 +3575,19 @@ static bool lease__label_next(const char **at, const char **key, size_t *key_len
     return true;
 }
 
+/* Has the key stood before itself in the list? */
+static bool lease__label_stands(const char *labels, const char *key, size_t length) {
+    const char *at = labels;
+    const char *other;
+    const char *value;
+    size_t other_length;
+    size_t value_length;
+    while (lease__label_next(&at, &other, &other_length, &value, &value_length) && other < key) {
+        if (other_length == length && memcmp(other, key, length) == 0) return true;
+    }
+    return false;
+}
+
 static bool lease__are_labels(const char *labels) {
     const char *at = labels;
     const char *key;
@@ -3582,13 +3599,14 @@ static bool lease__are_labels(const char *labels) {
         const size_t prefix = slash == NULL ? 0 : (size_t)(slash - key);
         char domain[LEASE_MAX_NAME + 1] = "";
         if (key[key_length] != '=' || prefix > LEASE_MAX_NAME) return false;
+        if (lease__label_stands(labels, key, key_length)) return false;
         memcpy(domain, key, prefix);
         if (slash != NULL && !lease__is_dns_name(domain, LEASE_MAX_NAME, true)) return false;
         const size_t word = slash == NULL ? 0 : prefix + 1;
         if (!lease__is_label_word(key + word, key_length - word, false)) return false;
         if (!lease__is_label_word(value, value_length, true)) return false;
     }
-    return true;
+    return at == labels || at[-1] != ',';
 }
 
 /* -- Credentials ------------------------------------------------------------------------------ */
@@ -3697,7 +3715,7 @@ static bool lease__set_authority(lease__credentials *creds, const char *text, si
         if (value == 0 || value > 65535) return false;
         creds->port = (uint16_t)value;
     }
-    return lease__is_host(creds->host);
+    return lease__is_host(creds->host) && v6 == (strchr(creds->host, ':') != NULL);
 }
 
 /* https://HOST[:PORT][/PATH]. Plain http is refused: the token would travel in the clear. */
@@ -3706,6 +3724,11 @@ static lease_status lease__set_server(lease__credentials *creds, const char *url
     if (!lease__starts_with(url, "https://")) return lease__bad_server(error, url);
     const char *authority = url + 8;
     const size_t length = strcspn(authority, "/?#");
+    if (memchr(authority, '@', length) != NULL) { /* it may hold a password: not shown */
+        return lease__fail(error, LEASE_BAD_SERVER, LEASE_STAGE_CONFIG,
+                           "the server's URL names a user; credentials do not belong there",
+                           LEASE__END);
+    }
     if (!lease__set_authority(creds, authority, length)) return lease__bad_server(error, url);
     const char *path = authority + length;
     if (!lease__copy(creds->prefix, sizeof creds->prefix, path)) {
@@ -3779,8 +3802,9 @@ static lease_status lease__use_pod_server(lease__credentials *creds, const char 
     lease__put(&buf, host);
     lease__put(&buf, v6 ? "]:" : ":");
     lease__put(&buf, port);
-    if (lease__buf_full(&buf) || strchr(host, '/') != NULL) {
-        return lease__bad_server(error, "KUBERNETES_SERVICE_HOST");
+    if (lease__buf_full(&buf) || strchr(host, '/') != NULL ||
+        port[strspn(port, "0123456789")] != '\0') {
+        return lease__bad_server(error, "KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT");
     }
     return lease__set_server(creds, url, error);
 }
@@ -4081,7 +4105,8 @@ static lease_status lease__load_credentials(lease__credentials *creds,
                                  desc->token_file, error);
     }
     if (status != LEASE_OK) return status;
-    if ((trust->cert.file[0] != '\0') != (trust->key.file[0] != '\0')) {
+    if (lease__pem_is_set(&trust->cert) != lease__pem_is_set(&trust->key) ||
+        (trust->cert.file[0] != '\0') != (trust->key.file[0] != '\0')) {
         return lease__fail(error, LEASE_BAD_CLIENT_CERT, LEASE_STAGE_CONFIG,
                            "client certificate and client key go together", LEASE__END);
     }
@@ -5730,7 +5755,10 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
     const size_t count = lease__poll_set(client, fds);
     const int32_t due_ms = lease__wait_ms(client);
     const int32_t wait_ms = timeout_ms < 0 || timeout_ms > due_ms ? due_ms : timeout_ms;
-    const int ready = poll(fds, (nfds_t)count, wait_ms);
+    /* Without time to wait, receiving tells as much about the exchange as polling does. */
+    const bool ask = wait_ms != 0 || client->in_flight == NULL ||
+                     lease__atomic_load(&client->commanded);
+    const int ready = ask ? poll(fds, (nfds_t)count, wait_ms) : 0;
     if (ready > 0 && fds[0].revents != 0) lease__drain_wake(client);
     lease__take_commands(client);
     if (client->in_flight != NULL) {

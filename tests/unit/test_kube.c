@@ -198,8 +198,9 @@ TEST(foreign_members_survive_an_update) {
                                   ",\"status\":{\"a\":1},\"extra\":null")),
               OBJECT(",\"creationTimestamp\":\"2023-11-14T22:13:20Z\",\"annotations\":{\"a\" : "
                      "\"\\u0041\\/\", \"b\":\"{\\\"x\\\":[1]}\"},\"finalizers\":["
-                     "\"example.com/f\" ],\"ownerReferences\":[{\"uid\":\"x\",\"name\":\"y\"}],\"deletionTimestamp\":"
-                     "null,\"generation\":-1.50e+3,\"future\":{\"a\":[[],{}]}",
+                     "\"example.com/f\" ],\"ownerReferences\":[{\"uid\":\"x\",\"name\":"
+                     "\"y\"}],\"deletionTimestamp\":null,\"generation\":-1.50e+3,"
+                     "\"future\":{\"a\":[[],{}]}",
                      SPEC ",\"preferredHolder\":\"x\",\"new\":[ ]",
                      ",\"status\":{\"a\":1},\"extra\":null"));
 }

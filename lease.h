@@ -3726,7 +3726,7 @@ static lease_status lease__set_server(lease__credentials *creds, const char *url
     const size_t length = strcspn(authority, "/?#");
     if (memchr(authority, '@', length) != NULL) { /* it may hold a password: not shown */
         return lease__fail(error, LEASE_BAD_SERVER, LEASE_STAGE_CONFIG,
-                           "the server's URL names a user; credentials do not belong there",
+                           "the server's URL names a user; it is https://HOST[:PORT][/PATH] only",
                            LEASE__END);
     }
     if (!lease__set_authority(creds, authority, length)) return lease__bad_server(error, url);
@@ -4147,6 +4147,11 @@ static void lease__object_free(lease__object *object) {
     object->kept = NULL;
 }
 
+static lease_status lease__bad_member(lease_error *error, const char *what) {
+    return lease__fail(error, LEASE_JSON, LEASE_STAGE_ANSWER, lease_status_text(LEASE_JSON), ": ",
+                       what, LEASE__END);
+}
+
 static void lease__put_member(lease__buf *buf, const lease__json *json, int key) {
     size_t length = 0;
     const char *raw = lease__json_raw(json, key, &length);
@@ -4230,6 +4235,7 @@ static lease_status lease__object_keep(lease__object *object, lease__json *json,
     const int metadata = lease__json_get(json, 0, "metadata");
     const int labels = lease__json_get(json, metadata, "labels");
     lease__buf buf = lease__buf_make(scratch, capacity);
+    if (json->duplicate) return lease__bad_member(error, "a key stands twice in one object");
     lease__put_others(&buf, json, metadata, metadata_ours);
     if (object->labels != NULL) {
         lease__put_labels(&buf, object->labels, json, labels);
@@ -4312,11 +4318,6 @@ static void lease__put_lease(lease__buf *buf, const lease__object *object,
 
 /* -- Reading a Lease -------------------------------------------------------------------------- */
 
-static lease_status lease__bad_member(lease_error *error, const char *what) {
-    return lease__fail(error, LEASE_JSON, LEASE_STAGE_ANSWER, lease_status_text(LEASE_JSON), ": ",
-                       what, LEASE__END);
-}
-
 /* A foreign holder may be longer than ours can be: it is cut, visibly, and so never equals ours. */
 static bool lease__read_holder(const lease__json *json, int token, lease_record *out) {
     const size_t capacity = sizeof out->holder_identity;
@@ -4327,7 +4328,7 @@ static bool lease__read_holder(const lease__json *json, int token, lease_record 
     if (buf.length <= LEASE_MAX_IDENTITY) return true;
     size_t end = capacity - 4;
     while (end > 0 && ((unsigned char)out->holder_identity[end] & 0xC0) == 0x80) end--;
-    memcpy(out->holder_identity + end, "...", 4);
+    memset(out->holder_identity + end, '.', capacity - 1 - end); /* longer than ours can be */
     return true;
 }
 

@@ -31,6 +31,8 @@ kb_of_file() {
 word() { # N TEXT
     echo "$2" | awk -v n="$1" '{ print $n }'
 }
+# Private dirty memory is read as Anonymous: Private_Dirty also counts the pages of a program file
+# that was written a moment ago.
 memory() { # PID KEY FILE : kB
     awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/$3" 2>/dev/null
 }
@@ -79,7 +81,7 @@ sleep 10 # twenty turns; after the first few the memory does not grow
 row "RSS of the tool as leader" 288 kB "$(memory $leader VmRSS status)"
 row "RSS of the tool as standby" 352 kB "$(memory $standby VmRSS status)"
 row "private dirty memory of the tool as leader" 96 kB \
-    "$(memory $leader Private_Dirty smaps_rollup)"
+    "$(memory $leader Anonymous smaps_rollup)"
 kill $leader $standby
 
 seen=$("$build/bench/renew" "$work/server" bench-mallocs 1010)

@@ -73,13 +73,14 @@
 #define MBEDTLS_SSL_SESSION_TICKETS
 #define MBEDTLS_SSL_TLS_C
 
-/* TLS 1.3 rests on the PSA layer, which takes its random numbers from random.c, straight from the
- * kernel, as lease.h itself does: no entropy pool and no generator of mbedTLS's own, and no
- * /dev/urandom, which an image FROM scratch need not have. Resumption keeps a fresh key exchange
- * (PSK with ECDHE). */
+/* TLS 1.3 rests on the PSA layer; lease_psa_config.h says on what of it. That takes its random
+ * numbers from random.c, straight from the kernel, as lease.h itself does: no entropy pool and no
+ * generator of mbedTLS's own, and no /dev/urandom, which an image FROM scratch need not have.
+ * Resumption keeps a fresh key exchange (PSK with ECDHE). */
 #ifndef LEASE_TLS12_ONLY
 #define MBEDTLS_HKDF_C
 #define MBEDTLS_PSA_CRYPTO_C
+#define MBEDTLS_PSA_CRYPTO_CONFIG
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 #define MBEDTLS_SSL_PROTO_TLS1_3
 #define MBEDTLS_SSL_TLS1_3_COMPATIBILITY_MODE

@@ -3,7 +3,9 @@
 
 enum kind {
     KIND_STRING,   /* "" is absent */
+    KIND_UID,      /* the same, of another type in Go's messages */
     KIND_POINTER,  /* a string that may be "" */
+    KIND_STRATEGY,
     KIND_INT32,
     KIND_INT64,
     KIND_TIME,
@@ -21,7 +23,7 @@ static const struct {
     [FIELD_NAME] = {"name", KIND_STRING},
     [FIELD_GENERATE_NAME] = {"generateName", KIND_STRING},
     [FIELD_NAMESPACE] = {"namespace", KIND_STRING},
-    [FIELD_UID] = {"uid", KIND_STRING},
+    [FIELD_UID] = {"uid", KIND_UID},
     [FIELD_VERSION] = {"resourceVersion", KIND_STRING},
     [FIELD_GENERATION] = {"generation", KIND_INT64},
     [FIELD_CREATED] = {"creationTimestamp", KIND_TIME},
@@ -37,7 +39,7 @@ static const struct {
     [FIELD_ACQUIRED] = {"acquireTime", KIND_MICROTIME},
     [FIELD_RENEWED] = {"renewTime", KIND_MICROTIME},
     [FIELD_TRANSITIONS] = {"leaseTransitions", KIND_INT32},
-    [FIELD_STRATEGY] = {"strategy", KIND_POINTER},
+    [FIELD_STRATEGY] = {"strategy", KIND_STRATEGY},
     [FIELD_PREFERRED] = {"preferredHolder", KIND_POINTER},
 };
 
@@ -79,7 +81,8 @@ struct reader {
     lease__json *json;
     devapi_object *object;
     devapi_report *report;
-    uint64_t seen; /* bit of each field that was there, null or not */
+    uint64_t seen;   /* bit of each field that was there, null or not */
+    bool time_error; /* ends Go's decoding at once, where a wrong type is only noted */
     bool seen_top[4];
 };
 
@@ -97,11 +100,11 @@ static const char *type_name(const lease__json *json, int token) {
     return "value";
 }
 
-/* "json: cannot unmarshal number into Go struct field LeaseSpec.spec.x of type string"; only the
- * first error counts. */
+/* "json: cannot unmarshal number into Go struct field LeaseSpec.spec.x of type string"; the first
+ * error counts, but for those of a time. */
 static bool wrong_type(struct reader *reader, int token, const char *path, const char *go_type) {
-    lease__buf buf = lease__buf_make(reader->report->error, sizeof reader->report->error);
     if (reader->report->error[0] != '\0') return false;
+    lease__buf buf = lease__buf_make(reader->report->error, sizeof reader->report->error);
     const char *what = type_name(reader->json, token);
     lease__put(&buf, "json: cannot unmarshal ");
     lease__put(&buf, what);
@@ -161,19 +164,26 @@ static bool micro_time(const char *text, int64_t *unix_us) {
 static bool check_time(struct reader *reader, int token, const char *path, bool micro) {
     char text[64];
     int64_t unix_us;
-    if (!lease__json_is(reader->json, token, JSMN_STRING)) {
-        return wrong_type(reader, token, path, "string");
-    }
-    if (lease__json_string(reader->json, token, text, sizeof text)) {
+    const bool is_text = lease__json_is(reader->json, token, JSMN_STRING);
+    if (is_text && lease__json_string(reader->json, token, text, sizeof text)) {
         if (micro ? micro_time(text, &unix_us) : lease__time_parse(text, &unix_us)) return true;
     }
-    if (reader->report->error[0] != '\0') return false;
+    if (reader->time_error) return false;
+    reader->time_error = true;
+    reader->report->error[0] = '\0';
+    if (!is_text) return wrong_type(reader, token, path, "string");
     lease__buf buf = lease__buf_make(reader->report->error, sizeof reader->report->error);
     lease__put(&buf, "parsing time ");
-    devapi_put_go_text(&buf, text);
+    lease__put_quoted(&buf, text);
     lease__put(&buf, micro ? " as \"" MICRO_LAYOUT : " as \"" SECONDS_LAYOUT);
     lease__put(&buf, "\": cannot parse it");
     return false;
+}
+
+static bool check_string(struct reader *reader, int token, const char *path,
+                         const char *go_type) {
+    return lease__json_is(reader->json, token, JSMN_STRING) ||
+           wrong_type(reader, token, path, go_type);
 }
 
 static bool check_int(struct reader *reader, int token, const char *path, enum kind kind) {
@@ -224,9 +234,10 @@ static bool check_value(struct reader *reader, devapi_field field, int token) {
     lease__put(&buf, fields[field].name);
     switch (fields[field].kind) {
     case KIND_STRING:
-    case KIND_POINTER:
-        return lease__json_is(reader->json, token, JSMN_STRING) ||
-               wrong_type(reader, token, path, "string");
+    case KIND_POINTER: return check_string(reader, token, path, "string");
+    case KIND_UID: return check_string(reader, token, path, "types.UID");
+    case KIND_STRATEGY:
+        return check_string(reader, token, path, "v1.CoordinatedLeaseStrategy");
     case KIND_INT32:
     case KIND_INT64: return check_int(reader, token, path, fields[field].kind);
     case KIND_TIME: return check_time(reader, token, path, false);
@@ -245,11 +256,13 @@ static bool check_value(struct reader *reader, devapi_field field, int token) {
 static bool is_empty(const lease__json *json, int token, enum kind kind) {
     const jsmntok_t *t = &json->tokens[token];
     switch (kind) {
-    case KIND_STRING: return t->start == t->end;
+    case KIND_STRING:
+    case KIND_UID: return t->start == t->end;
     case KIND_MAP:
     case KIND_STRINGS:
     case KIND_OWNERS: return t->size == 0;
     case KIND_POINTER:
+    case KIND_STRATEGY:
     case KIND_INT32:
     case KIND_INT64:
     case KIND_TIME:
@@ -517,7 +530,9 @@ void devapi_put_value(lease__buf *out, const devapi_object *object, devapi_field
     const char *raw = lease__json_raw(json, token, &length);
     switch (fields[field].kind) {
     case KIND_STRING:
-    case KIND_POINTER: devapi_put_go_string(out, json, token); break;
+    case KIND_UID:
+    case KIND_POINTER:
+    case KIND_STRATEGY: devapi_put_go_string(out, json, token); break;
     case KIND_INT32:
     case KIND_INT64: lease__put_i64(out, strtoll(raw, NULL, 10)); break;
     case KIND_TIME: put_time(out, json, token, false); break;

@@ -9,6 +9,11 @@
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end " \
     "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for " \
     "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+#define SLASHES_RULE                                                                               \
+    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start " \
+    "and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex " \
+    "used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS "    \
+    "subdomain prefix and '/' (e.g. 'example.com/MyName')"
 #define LABEL_RULE                                                                                 \
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "   \
     "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value'," \
@@ -88,7 +93,11 @@ static void validate_map(const devapi_object *object, devapi_field field, devapi
             (!value_fits || !is_label_text(value, strlen(value)))) {
             invalid(causes, path, value, true, LABEL_RULE);
         }
-        if (!key_fits || !is_qualified_name(key)) invalid(causes, path, key, true, KEY_RULE);
+        const char *slash = strchr(key, '/');
+        const bool slashes = slash != NULL && strchr(slash + 1, '/') != NULL;
+        if (!key_fits || !is_qualified_name(key)) {
+            invalid(causes, path, key, true, slashes ? SLASHES_RULE : KEY_RULE);
+        }
     }
     if (field == FIELD_ANNOTATIONS && total > MAX_ANNOTATIONS) {
         devapi_add_cause(causes, path, "FieldValueTooLong", "Too long", NULL,

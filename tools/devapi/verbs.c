@@ -431,8 +431,7 @@ static void create_object(const struct context *context, devapi_object *object) 
     drop_gated(object);
     const uint64_t version = state->version + 1;
     const bool dry = is_dry_run(context->request);
-    if (dry) set_raw(object, FIELD_VERSION, NULL);
-    else set_version(object, &made, version);
+    if (!dry) set_version(object, &made, version);
     const char *text = render(context, object, &length);
     if (text == NULL ||
         (!dry && !devapi_store(state, context->target.ns, name, uid, version, text, length))) {
@@ -478,11 +477,10 @@ void devapi_create(const struct context *context) {
     }
     generate_name(context, &object);
     devapi_text(&object, FIELD_NAME, name, sizeof name);
+    if (invalid(context, &object)) return;
     if (devapi_has(&object, FIELD_VERSION)) {
-        if (!invalid(context, &object)) {
-            devapi_reply_error(context->reply, 500, NULL,
-                               "resourceVersion should not be set on objects to be created");
-        }
+        devapi_reply_error(context->reply, 500, NULL,
+                           "resourceVersion should not be set on objects to be created");
     } else if (devapi_find(context->state, context->target.ns, name) != NULL) {
         char message[400];
         struct context about = *context;
@@ -526,9 +524,9 @@ static bool sent_version(const struct context *context, const devapi_object *obj
     *version = 0;
     if (!devapi_has(object, FIELD_VERSION)) return true;
     const bool fits = devapi_text(object, FIELD_VERSION, text, sizeof text);
-    if (fits && lease__same(text, "0")) return true;
-    *version = fits ? lease__parse_u64(text) : 0;
-    if (*version != 0) return true;
+    const size_t zeros = strspn(text, "0");
+    *version = fits ? lease__parse_u64(text + zeros) : 0;
+    if (*version != 0 || (fits && zeros > 0 && text[zeros] == '\0')) return true;
     lease__buf buf = lease__buf_make(message, sizeof message);
     lease__put(&buf, "strconv.ParseUint: parsing ");
     devapi_put_go_text(&buf, text);

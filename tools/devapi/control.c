@@ -1,12 +1,15 @@
 /* control.c -- what tests may ask of the server itself, and the faults that they set.
  *
  *   POST /_devapi/fault     {"verb":"PUT","action":"delay_answer","ms":500,"count":1,"skip":0}
- *       verb    GET LIST WATCH POST PUT DELETE, CONNECT (a new connection), or * for all but CONNECT
- *       action  as in enum fault_action, lower case; its values are
- *               delay_*, trickle: ms   truncate: bytes   raw: body or hex, keep_open
- *               status: code, reason, retry_after, content_type, body, close
- *       count   how often (1), -1 for ever   skip  so many first   user  admin or account
- *       name    only requests about this Lease   abrupt  true: close without close_notify
+ *       verb     GET, LIST, WATCH, POST, PUT, DELETE, CONNECT (a new connection), * all but CONNECT
+ *       action   those of action_names below, explained at enum fault_action. With them:
+ *                  delay_request, delay_answer, trickle: ms     truncate: bytes
+ *                  raw: body or hex, keep_open
+ *                  status: code, reason, retry_after, content_type, body, close
+ *       count    how often, 1 unless given, -1 for ever
+ *       skip     let so many pass first
+ *       user     admin or account; name: requests about this Lease only
+ *       abrupt   true: where the connection closes, no close_notify
  *   POST /_devapi/reset     all as at the start, but for versions, which never go back
  *   POST /_devapi/role      {"verbs":["get","create","update"],"events":false}
  *   POST /_devapi/token     {"token":"..."} of the service account; the old one is void at once

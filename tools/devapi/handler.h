@@ -5,8 +5,8 @@
  * kube-apiserver 1.37 answers; tests/e2e/conformance.tsv holds both to it.
  *
  * Limits beside the real server's: a body of DEVAPI_MAX_BODY, DEVAPI_MAX_OBJECTS Leases, an object
- * of at most 1024 JSON tokens, no PATCH, no protobuf. Strict JSON: no lone surrogates, no NUL. Times
- * between year 1 and 1970 become 1970. */
+ * of at most 1024 JSON tokens, no PATCH, no protobuf. Strict JSON: no lone surrogates, no NUL.
+ * Times between year 1 and 1970 become 1970. */
 #ifndef DEVAPI_HANDLER_H
 #define DEVAPI_HANDLER_H
 

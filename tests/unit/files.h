@@ -1,5 +1,5 @@
-/* files.h -- a directory of a test's own, with the files that it needs. One at a time; it is removed
- * by files_end, and at exit. */
+/* files.h -- a directory of a test's own, with the files that it needs. One at a time; it is
+ * removed by files_end, and at exit. */
 #ifndef FILES_H
 #define FILES_H
 

@@ -48,7 +48,7 @@ run -- sh -c 'grep -E "^Sig(Blk|Ign)" /proc/$$/status | cut -f 2 | tr "\n" " "'
 is "no signal blocked or ignored" "0000000000000000 0000000000000000 " "$(cat "$work/out")"
 run -- sh -c 'ps -o pid= -o pgid= -p $$ | awk "{ print \$1 == \$2 }"'
 is "its own process group" 1 "$(cat "$work/out")"
-$lease run -l "$id" $on_file -- true <&- >&- 2>&-
+$LEASE_BIN run -l "$id" $on_file -- true <&- >&- 2>&-
 is "without stdin, stdout, stderr" 0 "$?"
 
 # -- The end of the whole group comes before the release
@@ -74,8 +74,9 @@ if unshare -pf --mount-proc true 2>/dev/null; then
         grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null | wc -l'
     is "PID 1" 0 "$status"
     is "no zombie stays" 0 "$(cat "$work/out")"
-    unshare -pf --mount-proc $lease run -l "$id" $on_file -- \
-        sh -c 'trap "exit 5" TERM; echo >"$0"; while :; do sleep 0.05; done' "$work/up" &
+    waits='trap "exit 5" TERM; echo >"$0"; while :; do sleep 0.05; done'
+    unshare -pf --mount-proc $lease run -l "$id" $on_file -- sh -c "$waits" "$work/up" \
+        2>"$work/err" &
     started="$started $!"
     wait_for test -e "$work/up"
     kill -s TERM "$(pgrep -P $!)"

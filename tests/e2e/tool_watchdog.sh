@@ -83,7 +83,7 @@ candidate d
 wait_for runs d
 dog=$(pgrep -P "$tool" -x lease-watchdog)
 is "watchdog: a session of its own" "$dog" "$(ps -o sid= -p "$dog" | tr -d ' ')"
-is "watchdog: descriptors" "0 2 " "$(ls "/proc/$dog/fd" | tr '\n' ' ')"
+timed "watchdog: descriptors" test "$(ls "/proc/$dog/fd" | tr '\n' ' ')" = "0 2 "
 kill -s TERM "$tool"
 ended "$tool"
 ok "watchdog: ends with the command" dead "$dog"

@@ -2316,23 +2316,32 @@ static void lease__json_decode(const lease__json *json, int token, lease__buf *b
     const char *at = json->text + json->tokens[token].start;
     const char *end = json->text + json->tokens[token].end;
     while (at < end) {
-        char bytes[4];
-        if (*at == '\\') {
+        const char *escape = (const char *)memchr(at, '\\', (size_t)(end - at));
+        const char *plain_end = escape != NULL ? escape : end;
+        lease__put_bytes(buf, at, (size_t)(plain_end - at));
+        at = plain_end;
+        if (escape != NULL) {
+            char bytes[4];
             at++;
             const size_t count = lease__json_unescape(&at, bytes);
             lease__put_bytes(buf, bytes, count);
-        } else {
-            lease__put_bytes(buf, at++, 1);
         }
     }
 }
 
+/* A string in the text is never shorter than what it says, and as long only without escapes: so
+ * most keys are told apart by length and first character. */
 static bool lease__json_equals(const lease__json *json, int token, const char *text) {
     char decoded[256];
     if (!lease__json_is(json, token, JSMN_STRING)) return false;
+    const char *raw = json->text + json->tokens[token].start;
+    const size_t length = (size_t)(json->tokens[token].end - json->tokens[token].start);
+    const size_t wanted = strlen(text);
+    if (length <= wanted) return length == wanted && memcmp(raw, text, length) == 0;
+    if ((raw[0] != text[0] && raw[0] != '\\') || memchr(raw, '\\', length) == NULL) return false;
     lease__buf buf = lease__buf_make(decoded, sizeof decoded);
     lease__json_decode(json, token, &buf);
-    return !lease__buf_full(&buf) && buf.length == strlen(text) && lease__same(decoded, text);
+    return !lease__buf_full(&buf) && buf.length == wanted && lease__same(decoded, text);
 }
 
 /* The value of a member; LEASE__JSON_NONE when object is no object or has no such member. */
@@ -2380,22 +2389,32 @@ static bool lease__json_int32(const lease__json *json, int token, int32_t *out) 
 
 /* -- Writing ---------------------------------------------------------------------------------- */
 
+/* How many of the bytes at text stand for themselves in a string. */
+static size_t lease__json_plain(const char *text) {
+    size_t count = 0;
+    while ((unsigned char)text[count] >= 0x20 && text[count] != '"' && text[count] != '\\') count++;
+    return count;
+}
+
 /* A string with its quotes. Bytes of UTF-8 pass as they are. */
 static void lease__put_quoted(lease__buf *buf, const char *text) {
+    static const char hex[] = "0123456789abcdef";
     lease__put(buf, "\"");
-    for (; *text != '\0'; text++) {
+    for (;;) {
+        const size_t plain = lease__json_plain(text);
+        lease__put_bytes(buf, text, plain);
+        text += plain;
         const unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') {
-            lease__put(buf, "\\");
-            lease__put_bytes(buf, text, 1);
-        } else if (c < 0x20) {
-            static const char hex[] = "0123456789abcdef";
+        if (c == '\0') break;
+        if (c < 0x20) {
             lease__put(buf, "\\u00");
             lease__put_bytes(buf, hex + (c >> 4), 1);
             lease__put_bytes(buf, hex + (c & 15), 1);
         } else {
+            lease__put(buf, "\\");
             lease__put_bytes(buf, text, 1);
         }
+        text++;
     }
     lease__put(buf, "\"");
 }

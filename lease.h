@@ -3652,36 +3652,33 @@ static bool lease__is_token(const char *text, size_t length) {
     return true;
 }
 
-/* The token without the white space that editors and echo leave behind it. */
+/* Takes the token without the white space that editors and echo leave behind it. */
 static lease_status lease__token_set(lease__credentials *creds, const char *text, size_t length,
-                                     lease_error *error) {
+                                     bool *changed, lease_error *error) {
     while (length > 0 && strchr(" \t\r\n", text[length - 1]) != NULL) length--;
     if (length > LEASE_MAX_TOKEN || !lease__is_token(text, length)) {
         const char *where = creds->token_file[0] != '\0' ? creds->token_file : "the kubeconfig";
         return lease__fail(error, LEASE_BAD_TOKEN, LEASE_STAGE_CONFIG, "the token in ", where,
                            " is empty, too long or not a bearer token", LEASE__END);
     }
+    *changed = strlen(creds->token) != length || memcmp(creds->token, text, length) != 0;
     memcpy(creds->token, text, length);
     creds->token[length] = '\0';
     return LEASE_OK;
 }
 
-/* Reads the file again; a bad file leaves the token as it was. *changed may be NULL. */
+/* Reads the file again; a bad file leaves the token as it was. */
 static lease_status lease__token_read(lease__credentials *creds, lease__boot now, bool *changed,
                                       lease_error *error) {
     char text[LEASE_MAX_TOKEN + 64];
-    char before[LEASE_MAX_TOKEN + 1];
     size_t length = 0;
-    if (changed != NULL) *changed = false;
+    *changed = false;
     if (creds->token_file[0] == '\0') return LEASE_OK;
     creds->token_read_ms = now.ms;
-    memcpy(before, creds->token, sizeof before);
     lease_status status = lease__read_file(creds->token_file, text, sizeof text, &length,
                                            LEASE_BAD_TOKEN, error);
-    if (status == LEASE_OK) status = lease__token_set(creds, text, length, error);
-    if (changed != NULL) *changed = !lease__same(before, creds->token);
-    lease__wipe(text, sizeof text);
-    lease__wipe(before, sizeof before);
+    if (status == LEASE_OK) status = lease__token_set(creds, text, length, changed, error);
+    lease__wipe(text, length != 0 ? length : sizeof text); /* a refused file may hold one too */
     return status;
 }
 
@@ -3991,8 +3988,9 @@ static lease_status lease__kubeconfig_user(lease__kubeconfig *config, lease__cre
         return lease__bad_kubeconfig(config, error, "user.token is not a string", "");
     }
     const jsmntok_t *text = &json->tokens[token];
+    bool changed = false;
     return lease__token_set(creds, json->text + text->start, (size_t)(text->end - text->start),
-                            error);
+                            &changed, error);
 }
 
 static lease_status lease__kubeconfig_apply(lease__kubeconfig *config, const char *context,
@@ -4130,7 +4128,8 @@ static lease_status lease__load_credentials(lease__credentials *creds,
                            "client certificate and client key go together", LEASE__END);
     }
     if (desc->insecure_skip_verify) trust->insecure = true;
-    return lease__token_read(creds, now, NULL, error);
+    bool changed = false;
+    return lease__token_read(creds, now, &changed, error);
 }
 
 /* =================================================================================================
@@ -4528,7 +4527,8 @@ static lease_status lease__kube_begin(lease__kube *kube, lease__object *object, 
     kube->write = *write;
     kube->authorized_again = false;
     if (lease__token_is_old(&kube->credentials, now)) {
-        lease__token_read(&kube->credentials, now, NULL, NULL);
+        bool changed = false;
+        lease__token_read(&kube->credentials, now, &changed, NULL);
     }
     lease_status status = lease__kube_compose(kube, error);
     link->touched = link->resent = false;

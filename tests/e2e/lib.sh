@@ -115,11 +115,12 @@ start_devapi() { # sets LEASE_SERVER_DIR
     wait_for test -s "$LEASE_SERVER_DIR/url" || return 1
     export LEASE_SERVER_DIR
 }
-use_server() { # sets on_kube, the options that lead to the server
+use_server() { # sets on_kube, the options that lead to the server, and account
     [ -n "${LEASE_SERVER_DIR:-}" ] || start_devapi || exit 1
     account=$LEASE_SERVER_DIR/serviceaccount
     on_kube="--server $(cat "$LEASE_SERVER_DIR/url") --token-file $account/token"
-    on_kube="$on_kube --ca-file $account/ca.crt -n lease-test $timing"
+    on_kube_alone="$on_kube --ca-file $account/ca.crt -n lease-test" # for get, without timing
+    on_kube="$on_kube_alone $timing"
     (umask 077 && printf 'Authorization: Bearer %s\n' "$(cat "$LEASE_SERVER_DIR/admin.token")" \
         >"$work/admin.header")
 }

@@ -83,4 +83,25 @@ timed "stubborn: within the stop budget ($took ms)" test "$took" -ge 400 -a "$to
 ends_by hasty "" --stop-budget 800ms --kill-after 100ms
 is "hasty: killed" 137 "$(member "$work/end.log" child_exit code)"
 timed "hasty: --kill-after is shorter ($took ms)" test "$took" -le 500
+
+# The time range fails open in silence, and closes when the API speaks again; readiness tells.
+lease_name=$id-range
+$lease hold -l "$lease_name" $on_kube --listen 0 --log-format json 2>"$work/range.log" &
+tool=$!
+started="$started $tool"
+wait_for grep -qs '"event":"acquire"' "$work/range.log"
+at=http://$(member "$work/range.log" start listen)
+fault '"verb":"*","action":"drop_request","count":8'
+ok "silence: the range fails open" wait_for grep -q '"event":"fail_open"' "$work/range.log"
+curl -sS -m 10 "$at/range" >"$work/out"
+has "silence: /range" '^\{"range":\{"start":.*\},"failing_open":true\}$' "$work/out"
+is "silence: /leader" 503 "$(curl -s -m 10 -o /dev/null -w '%{http_code}' "$at/leader")"
+is "silence: /readyz" 503 "$(curl -s -m 10 -o "$work/out" -w '%{http_code}' "$at/readyz")"
+has "silence: /readyz says why" '^(timeout|closed)$' "$work/out"
+is "silence: /healthz" 200 "$(curl -s -m 10 -o /dev/null -w '%{http_code}' "$at/healthz")"
+ok "silence ends: closed again" wait_for grep -q '"event":"fail_close"' "$work/range.log"
+leads_again() { curl -sf -m 10 -o /dev/null "$at/leader"; }
+ok "silence ends: leads again" wait_for leads_again
+kill -s TERM "$tool"
+ended "$tool"
 finish

@@ -201,6 +201,7 @@ static bool check_timing(struct session *session, lease_error *error)
     if (lease_core_init(&core, &desc, error) != LEASE_OK) return false;
     session->timing = core.desc;
     session->timing.identity = NULL;
+    session->tolerated_skew_ppm = lease_core_tolerated_skew_ppm(&core);
     return true;
 }
 
@@ -322,8 +323,7 @@ int session_signal(struct session *session)
 static void log_start(struct session *session)
 {
     const lease_core_desc *timing = &session->timing;
-    int64_t busy_ms = (int64_t)timing->renew_deadline_ms + timing->stop_budget_ms;
-    int64_t skew_ppm = ((int64_t)timing->lease_duration_ms - 1 - busy_ms) * 1000000 / busy_ms;
+    int64_t skew_ppm = session->tolerated_skew_ppm;
     int64_t outage_ms = timing->renew_deadline_ms - timing->retry_period_ms;
     int64_t takeover_ms = (int64_t)timing->lease_duration_ms + timing->retry_period_ms;
     const char *address = session->server == NULL ? "" : server_address(session->server);

@@ -179,6 +179,7 @@ struct session {
     bool signal_ready;
     sigset_t original_mask; /* as we were started; the command gets it back */
     lease_core_desc timing; /* with the library's defaults applied */
+    int64_t tolerated_skew_ppm;
     const char *ns;
     int64_t started_ms;
     bool ever_acquired;

@@ -220,7 +220,8 @@ TEST(half_a_client_certificate) {
         snprintf(text, sizeof text,
                  "{\"current-context\":\"x\",\"contexts\":[{\"name\":\"x\",\"context\":{"
                  "\"cluster\":\"c\",\"user\":\"u\"}}],\"clusters\":[{\"name\":\"c\","
-                 "\"cluster\":{\"server\":\"https://h\",\"insecure-skip-tls-verify\":true}}],\"users\":[{\"name\":\"u\","
+                 "\"cluster\":{\"server\":\"https://h\",\"insecure-skip-tls-verify\":true}}],"
+                 "\"users\":[{\"name\":\"u\","
                  "\"user\":{%s}}]}", users[i]);
         good_client();
         client_desc.transport = NULL;

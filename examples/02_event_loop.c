@@ -71,7 +71,7 @@ static bool turn(lease_client *client, lease *leadership, int64_t *tick_ms) {
     if (count > MAX_FDS - CLIENT) return false;
     if (poll(fds, CLIENT + (nfds_t)count, wait_ms) < 0 && errno != EINTR) return false;
 
-    if (lease_client_poll(client, 0) != LEASE_OK) return false; /* costs little when nothing is due */
+    if (lease_client_poll(client, 0) != LEASE_OK) return false; /* cheap when nothing is due */
     if (now_ms() >= *tick_ms) {
         if (lease_is_leader(leadership)) puts("tick");
         *tick_ms = now_ms() + TICK_MS;

@@ -1,10 +1,10 @@
 /* 04_fencing.c -- why a leader passes its token to what it writes to, and what happens if not.
  *
  * A leader asks lease_is_leader, hears yes, and is paused before it writes: a swapped-out page, a
- * stopped virtual machine. Meanwhile another takes over. No lease can recall a write that is already
- * on its way, so the store has to: it remembers the highest token and refuses a lower one. (Martin
- * Kleppmann, "How to do distributed locking".) Two candidates, a real clock and a Lease in memory,
- * no cluster; takes two seconds, and fails if the late write comes through:
+ * stopped virtual machine. Meanwhile another takes over. No lease can recall a write that is on its
+ * way already, so the store has to: it remembers the highest token and refuses a lower one (Martin
+ * Kleppmann, "How to do distributed locking"). Two candidates, a real clock, and a Lease in memory
+ * instead of a cluster; takes two seconds, and fails if the late write comes through:
  *
  *     make examples && build/examples/04_fencing
  */

@@ -1,9 +1,9 @@
 /* 06_own_backend.c -- the election over a store of your own instead of a Kubernetes Lease.
  *
  * A lease_backend is three functions: get, create, update. All that the store needs is a write that
- * succeeds only if nobody has written since (compare-and-swap), as a SQL UPDATE ... WHERE version = ?
- * or etcd, Redis and Consul have it. Here it is a table in memory with text values. Two candidates:
- * the first one leads and releases, the second one takes over; the row is shown at each step.
+ * succeeds only if nobody has written since: UPDATE ... WHERE version = ? in SQL, a transaction in
+ * etcd. Here it is a table in memory with text values. Two candidates: the first one leads and
+ * releases, the second one takes over; the row is shown at each step.
  *
  *     make examples && build/examples/06_own_backend
  */
@@ -49,9 +49,9 @@ static lease_status get(void *context, const char *ns, const char *name, int32_t
     return LEASE_UNEXPECTED;
 }
 
-/* Answers with what it has written, and not with what a read brings afterwards, which may already be
- * somebody else's. If the connection to a real store breaks, the answer is LEASE_CLOSED or
- * LEASE_TIMEOUT: the write may have been applied, and the elector reads it back to find out. */
+/* Answers with what it has written, not with what a read brings afterwards, which may be somebody
+ * else's. If the connection to a real store breaks, the answer is LEASE_CLOSED or LEASE_TIMEOUT:
+ * the write may have been applied, and the elector reads it back to find out. */
 static lease_status put(table *rows, uint64_t expected_version, lease_record *record) {
     char value[sizeof rows->value];
     snprintf(value, sizeof value, "%s %" PRId32 " %" PRId32 " %" PRId64 " %" PRId64 " %s",

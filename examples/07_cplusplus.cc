@@ -1,10 +1,10 @@
 /* 07_cplusplus.cc -- the same in C++17: leadership as an object, and no thread of your own.
  *
  * The wrapper below is all that there is to it: it owns the client and the lease, throws what the
- * library reports, calls a function of yours at each event, and gives the Lease back when it goes out
- * of scope, so destroy it after the work has stopped. Leads for three seconds and ends; start it twice
- * to see the second one wait (in a directory, no cluster needed; without an argument as
- * 01_minimal.c):
+ * library reports, calls a function of yours at each event, and gives the Lease back when it goes
+ * out of scope, so let that be after the work has stopped. Leads for three seconds and ends; start
+ * it twice to see the second one wait. With a directory it needs no cluster, without an argument it
+ * finds one as 01_minimal.c does:
  *
  *     make examples && mkdir -p /tmp/leases && build/examples/07_cplusplus /tmp/leases
  */
@@ -72,7 +72,8 @@ int main(int argc, char **argv) {
     try {
         const Leadership leadership(client_desc, desc, [](const lease_event &event) {
             if (event.kind != LEASE_EVENT_LEADER_CHANGED) return;
-            std::cout << "leader: " << (*event.holder != '\0' ? event.holder : "nobody") << std::endl;
+            const char *holder = *event.holder != '\0' ? event.holder : "nobody";
+            std::cout << "leader: " << holder << std::endl;
         });
         for (int led = 0; led < 3;) {
             if (leadership) {

@@ -125,7 +125,8 @@ struct demo {
     size_t takeover_count;
     struct candidate *victim; /* of the signal of this act */
     size_t victim_life;
-    bool victim_noted; /* the last heartbeat of its command is in the story */
+    bool victim_noted; /* the last heartbeat of its command is in the story ... */
+    bool overrun_noted; /* ... and was not the last one */
     int64_t fault_ns;
     int64_t started_ns;
     int64_t drawn_ns;
@@ -425,6 +426,7 @@ static void strike(struct demo *demo, struct candidate *victim, int number, char
     demo->victim = victim;
     demo->victim_life = victim->life_count - 1;
     demo->victim_noted = false;
+    demo->overrun_noted = false;
     demo->fault_ns = now_ns();
     demo->act.zero_ns = demo->fault_ns;
     if (number == SIGSTOP) enter_phase(demo, victim, PHASE_FROZEN, demo->fault_ns);
@@ -464,6 +466,14 @@ static void close_reader(struct reader *reader) {
     reader->fd = -1;
 }
 
+/* A heartbeat of the old command after another candidate has acquired the Lease. */
+static void note_overrun(struct demo *demo, const struct candidate *self, int64_t at_ns) {
+    bool old = demo->victim == self && self->life_count - 1 == demo->victim_life;
+    if (!old || !demo->victim_noted || demo->overrun_noted) return;
+    demo->overrun_noted = true;
+    tell(demo, at_ns, self, '!', "%s's command STILL RUNS", self->name);
+}
+
 /* BOOTTIME_NS PID TOKEN */
 static void on_beat(struct demo *demo, struct candidate *self, char *line) {
     char *rest = NULL;
@@ -475,6 +485,7 @@ static void on_beat(struct demo *demo, struct candidate *self, char *line) {
         fail(demo, "a heartbeat that is none: %.60s", line);
     } else if (last != NULL && last->pid == pid) {
         last->last_ns = at_ns;
+        note_overrun(demo, self, at_ns);
     } else if (self->life_count == MAX_LIVES) {
         fail(demo, "%s has led more often than this can show", self->name);
     } else {
@@ -506,8 +517,7 @@ static const char *member(const char *line, const char *name, char *value, size_
     return value;
 }
 
-/* Whoever acquires makes the last heartbeat of the command before it final. If more of them come
- * all the same, the figures at the end tell, and the demo fails. */
+/* When another candidate acquires, the last heartbeat of the old command must have been. */
 static void note_last_beat(struct demo *demo) {
     if (demo->victim == NULL || demo->victim_noted) return;
     read_beats(demo);
@@ -605,7 +615,10 @@ static bool turn(struct demo *demo) {
     }
     bool due = now_ns() - demo->drawn_ns >= FRAME_MS * NS_PER_MS;
     if (demo->live && demo->act.open && due) draw_live(demo);
-    if (fflush(stdout) != 0) fail(demo, "cannot write: %s", strerror(errno));
+    if (fflush(stdout) != 0) {
+        if (errno == EPIPE) demo->stop_signal = SIGPIPE; /* the reader has seen enough */
+        else fail(demo, "cannot write: %s", strerror(errno));
+    }
     return !demo->failed && demo->stop_signal == 0;
 }
 

@@ -18,9 +18,8 @@
 #define TICK_MS 1000
 #define RELEASE_LIMIT_MS 3000
 
-/* Your own descriptors come first, then those of the client: a pipe that wakes it and some
- * connections, 16 at most. */
-enum { INPUT, CLIENT, MAX_FDS = CLIENT + 16 };
+/* Your own descriptors come first, then those of the client. */
+enum { INPUT, CLIENT, MAX_FDS = CLIENT + LEASE_MAX_FDS };
 
 static int64_t now_ms(void) {
     struct timespec now;
@@ -64,11 +63,10 @@ static bool obey(lease *leadership) {
 /* Waits for whatever comes first: input, the client's sockets, its next instant, or the tick. */
 static bool turn(lease_client *client, lease *leadership, int64_t *tick_ms) {
     struct pollfd fds[MAX_FDS] = {{.fd = STDIN_FILENO, .events = POLLIN}};
-    const size_t count = lease_client_fds(client, fds + CLIENT, MAX_FDS - CLIENT);
+    const size_t count = lease_client_fds(client, fds + CLIENT, LEASE_MAX_FDS);
     const int64_t left_ms = *tick_ms - now_ms();
     int32_t wait_ms = lease_client_wait_ms(client);
     if (left_ms < wait_ms) wait_ms = left_ms > 0 ? (int32_t)left_ms : 0;
-    if (count > MAX_FDS - CLIENT) return false;
     if (poll(fds, CLIENT + (nfds_t)count, wait_ms) < 0 && errno != EINTR) return false;
 
     if (lease_client_poll(client, 0) != LEASE_OK) return false; /* cheap when nothing is due */

@@ -69,7 +69,9 @@ typedef struct io_world {
     lease *watched;
     io_request requests[IO_MAX_REQUESTS];
     int request_count;
-    int misuse; /* of the transport's table */
+    int64_t applied_ms; /* the last write under the identity "me" that was stored */
+    int cuts;           /* answers that were cut short */
+    int misuse;         /* of the transport's table */
     void (*on_request)(const io_request *request);
 } io_world;
 
@@ -154,6 +156,7 @@ static inline bool io_take_spec(io_object *object, const char *body, bool update
     if (!object->exists) object->uid++;
     object->exists = true;
     object->version = ++io.version;
+    if (strstr(object->spec, "\"holderIdentity\":\"me\"") != NULL) io.applied_ms = fake.boot_ms;
     return true;
 }
 
@@ -221,7 +224,10 @@ static inline void io_reply(io_connection *c, const io_request *request) {
         memcpy(c->out, fault.answer, c->out_length);
     }
     c->then = io.close_each ? IO_CLOSE : fault.then;
-    if (fault.cut && fault.cut_at < c->out_length) c->out_length = fault.cut_at;
+    if (fault.cut && fault.cut_at < c->out_length) {
+        c->out_length = fault.cut_at;
+        io.cuts++;
+    }
     c->out_sent = 0;
     c->answered = true;
 }

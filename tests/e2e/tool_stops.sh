@@ -14,7 +14,7 @@ strace -o "$work/calls" $run -l "$id" -- true 2>/dev/null
 sed 's/(.*//' "$work/calls" | awk '
     { count[$1]++; name[NR] = $1; nth[NR] = count[$1] }
     $1 == "rename" && !first { first = NR + 2 }
-    $1 == "clone" { forks++ }
+    $1 ~ /^v?fork$|^clone3?$/ { forks++ }
     forks == 2 && !last { last = NR + 4 }
     END { for (i = first; i <= last; i++) print name[i], nth[i] }' >"$work/points"
 ok "there are calls to stop at" test "$(wc -l <"$work/points")" -ge 8

@@ -91,7 +91,7 @@ static void add_json(const struct log *log, const struct log_entry *entry, struc
 
 static void add_text(const struct log *log, const struct log_entry *entry, struct text *line)
 {
-    text_add(line, "lease: %s/%s: ", log->ns, log->lease);
+    text_add(line, "lease: %s%s%s: ", log->ns, log->ns[0] == '\0' ? "" : "/", log->lease);
     text_add_plain(line, entry->message);
     if (entry->error != NULL) {
         text_add(line, ": ");

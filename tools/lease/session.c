@@ -15,6 +15,11 @@
 
 #define RELEASE_ATTEMPTS 2
 
+static int64_t earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
 /* -- Events of the lease ------------------------------------------------------------------------*/
 
 static const char *reason_name(lease_reason reason)
@@ -171,6 +176,20 @@ void session_log(struct session *session, lease_log_level level, const char *eve
     });
 }
 
+/* The library's own log repeats the events, but for what it has to say before there is a lease: that
+ * the server will not be verified, say. */
+static void on_client_log(lease_log_level level, const char *message, void *user)
+{
+    struct session *session = user;
+    if (session->lease != NULL || level < LEASE_LOG_WARN) return;
+    log_write(&session->log, &(struct log_entry){
+        .level = level,
+        .event = "error",
+        .reason = "client",
+        .message = message,
+    });
+}
+
 /* -- Client and lease ---------------------------------------------------------------------------*/
 
 /* One line that names the option to change. */
@@ -215,6 +234,8 @@ static lease_status create_client(struct session *session, lease_error *error)
         .context = options->context,
         .ca_file = options->ca_file,
         .token_file = options->token_file,
+        .log = on_client_log,
+        .log_user = session,
     };
     if (options->directory != NULL) {
         backend = lease_backend_file(options->directory);
@@ -246,6 +267,13 @@ bool session_connect(struct session *session)
     const struct options *options = session->options;
     lease_error error = {0};
     const char *ns = options->ns;
+    session->log = (struct log){
+        .json = options->json_log,
+        .level = options->log_level,
+        .ns = ns == NULL ? "" : ns,
+        .lease = options->lease,
+        .identity = "",
+    };
     bool ready = check_timing(session, &error) && create_client(session, &error) == LEASE_OK;
     if (ready && create_lease(session, ns, &error) != LEASE_OK) {
         /* No credentials name a namespace: as kubectl does. */
@@ -258,13 +286,8 @@ bool session_connect(struct session *session)
         return false;
     }
     session->ns = lease_namespace(session->lease);
-    session->log = (struct log){
-        .json = options->json_log,
-        .level = options->log_level,
-        .ns = session->ns,
-        .lease = options->lease,
-        .identity = lease_identity(session->lease),
-    };
+    session->log.ns = session->ns;
+    session->log.identity = lease_identity(session->lease);
     return true;
 }
 
@@ -324,8 +347,12 @@ static void log_start(struct session *session)
 {
     const lease_core_desc *timing = &session->timing;
     int64_t skew_ppm = session->tolerated_skew_ppm;
-    int64_t outage_ms = timing->renew_deadline_ms - timing->retry_period_ms;
-    int64_t takeover_ms = (int64_t)timing->lease_duration_ms + timing->retry_period_ms;
+    /* A renewal does not come sooner than a second after the one before, where there is room; a
+     * follower looks up to a fifth later than each period. */
+    int64_t least_ms = earlier(1000, timing->renew_deadline_ms / 2);
+    int64_t period_ms = timing->retry_period_ms;
+    int64_t outage_ms = timing->renew_deadline_ms - (period_ms > least_ms ? period_ms : least_ms);
+    int64_t takeover_ms = timing->lease_duration_ms + period_ms * 6 / 5;
     const char *address = session->server == NULL ? "" : server_address(session->server);
     char extra_bytes[512];
     struct text extra = text_in(extra_bytes, sizeof extra_bytes);
@@ -369,11 +396,6 @@ void session_close(struct session *session)
 }
 
 /* -- The loop -----------------------------------------------------------------------------------*/
-
-static int64_t earlier(int64_t a_ms, int64_t b_ms)
-{
-    return a_ms < b_ms ? a_ms : b_ms;
-}
 
 void session_wait(struct session *session, int64_t wake_ms)
 {

@@ -240,20 +240,22 @@ static int64_t scale_ns(const struct act *act, int columns) {
 /* A tick at each second from the zero of the act, with its number where there is room for it. */
 static void draw_axis(const struct demo *demo, int columns, int64_t per_column_ns) {
     const struct act *act = &demo->act;
-    printf("%s%*s", colour(demo, DIM), LABEL_COLUMNS, "");
+    int blanks = LABEL_COLUMNS; /* before the next tick */
+    fputs(colour(demo, DIM), stdout);
     for (int column = 0; column < columns;) {
         int64_t from_ns = act->origin_ns + column * per_column_ns - act->zero_ns;
         int64_t second = from_ns > 0 ? (from_ns + NS_PER_S - 1) / NS_PER_S : from_ns / NS_PER_S;
         int width = 1;
         if (second * NS_PER_S - from_ns >= per_column_ns) {
-            putchar(' ');
+            blanks++;
         } else {
             char label[16];
             snprintf(label, sizeof label, second == 0 ? "0" : "%+" PRId64 "s", second);
             bool fits = column + 1 + (int)strlen(label) <= columns &&
                         NS_PER_S / per_column_ns >= 6;
             width += fits ? (int)strlen(label) : 0;
-            printf("%s%s", demo->unicode ? "\u2577" : "|", fits ? label : "");
+            printf("%*s%s%s", blanks, "", demo->unicode ? "\u2577" : "|", fits ? label : "");
+            blanks = 0;
         }
         column += width;
     }

@@ -429,8 +429,8 @@ typedef struct lease_range_state {
 #define LEASE_CORE_ATTEMPTS 8 /* unanswered writes that are remembered for reading back */
 typedef struct lease_attempt {
     int64_t renew_us, acquire_us, sent_ms, offset_us;
+    bool refused; /* by an answer; only a second copy of the request may still be applied */
 } lease_attempt;
-
 /* The elector. Read what you like, change nothing. */
 typedef struct lease_core {
     lease_core_desc desc; /* with defaults applied; identity points into own_identity */
@@ -1502,26 +1502,30 @@ static void lease__core_range_extend(lease_core *core, const lease_record *recor
                                : range->end_ms + core->desc.max_fail_open_ms;
 }
 
-/* -- Attempts: writes whose fate is not known
- * ------------------------------------------------------ */
+/* -- Attempts: writes whose fate is not known ------------------------------------------------- */
+
+/* The oldest goes, of those that were refused if there is one: what is open matters more. */
+static void lease__core_make_room(lease_core *core) {
+    uint32_t at = 0;
+    while (at < core->attempt_count && !core->attempts[at].refused) at++;
+    if (at == core->attempt_count) at = 0;
+    core->attempt_count--;
+    memmove(core->attempts + at, core->attempts + at + 1,
+            (core->attempt_count - at) * sizeof core->attempts[0]);
+}
 
 static void lease__core_remember_attempt(lease_core *core, const lease_record *write) {
-    if (core->attempt_count == LEASE_CORE_ATTEMPTS) {
-        memmove(core->attempts, core->attempts + 1,
-                sizeof core->attempts - sizeof core->attempts[0]);
-        core->attempt_count--;
-    }
+    if (core->attempt_count == LEASE_CORE_ATTEMPTS) lease__core_make_room(core);
     lease_attempt *attempt = &core->attempts[core->attempt_count++];
     attempt->renew_us = write->renew_time_us;
     attempt->acquire_us = write->acquire_time_us;
     attempt->sent_ms = core->clock_ms;
     attempt->offset_us = core->offset_us;
+    attempt->refused = false;
 }
 
 /* The last one never left us. */
-static void lease__core_forget_attempt(lease_core *core) {
-    if (core->attempt_count > 0) core->attempt_count--;
-}
+static void lease__core_forget_attempt(lease_core *core) { core->attempt_count--; }
 
 /* The attempt that left this record; NULL when it is none of ours. */
 static const lease_attempt *lease__core_find_attempt(const lease_core *core,
@@ -1539,27 +1543,30 @@ static const lease_attempt *lease__core_find_attempt(const lease_core *core,
  * and does not count. The step is a whole second, because client-go followers compare seconds, and
  * must see a renewal also when wall time stands still or was set back; a deadline so near that we
  * renew more often than once a second leaves only the time that has passed. */
-static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t earlier_us) {
+static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t earlier_us,
+                                  uint32_t random) {
     const bool seconds = lease__rules_least_gap_ms(core) == 1000;
+    const int64_t grain_us = seconds ? LEASE__US_PER_S : LEASE__US_PER_MS;
     const int64_t passed_us = (core->clock_ms - core->last_write_ms) * LEASE__US_PER_MS;
     const int64_t step_us =
-        seconds ? LEASE__US_PER_S : lease__max_i64(1, lease__min_i64(passed_us, LEASE__US_PER_S));
-    const int64_t grain_us = seconds ? LEASE__US_PER_S : 1;
+        grain_us + (seconds ? 0 : lease__min_i64(passed_us, LEASE__US_PER_S));
     if (us / grain_us > earlier_us / grain_us) return us;
-    return earlier_us - us > LEASE__CORE_FAR_AHEAD_US ? us : earlier_us + step_us;
+    if (earlier_us - us > LEASE__CORE_FAR_AHEAD_US) return us;
+    return (earlier_us + step_us) / grain_us * grain_us + lease__rules_jitter(grain_us, random);
 }
 
 /* The time to write now: behind all that stand, or may stand, under our identity. */
-static int64_t lease__core_renew_time(const lease_core *core, int64_t wall_us) {
-    int64_t us = lease__max_i64(wall_us, LEASE__US_PER_S);
+static int64_t lease__core_renew_time(const lease_core *core, const lease_core_input *in) {
+    int64_t us = lease__max_i64(in->wall_us, LEASE__US_PER_S);
     int64_t before;
     do {
         before = us;
+        us = lease__core_behind(core, us, core->last_renew_us, in->random);
         if (lease__rules_is_own(core, &core->seen)) {
-            us = lease__core_behind(core, us, core->seen.renew_time_us);
+            us = lease__core_behind(core, us, core->seen.renew_time_us, in->random);
         }
         for (uint32_t i = 0; i < core->attempt_count; i++) {
-            us = lease__core_behind(core, us, core->attempts[i].renew_us);
+            us = lease__core_behind(core, us, core->attempts[i].renew_us, in->random);
         }
     } while (us != before);
     return us;
@@ -1656,24 +1663,25 @@ static void lease__core_see_absence(lease_core *core) {
 }
 
 /* Is this record one that we wrote? Either the last one known to be applied (somebody may have put
- * a label on it), or an attempt whose fate was open. What another holder followed is not. */
+ * a label on it, or a late copy of our creation made it anew), or an attempt whose fate was open.
+ * What another holder followed is not. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
     if (!lease__rules_is_own(core, record)) return false;
     if (lease__core_find_attempt(core, record) != NULL) return true;
-    return core->own_renew_us != 0 && core->own_renew_us == record->renew_time_us &&
-           lease__same(core->seen.uid, record->uid);
-}
-
-static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
-    if (record->coordinated) return LEASE_REASON_COORDINATED;
-    if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
-    return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
+    if (core->own_renew_us == 0 || core->own_renew_us != record->renew_time_us) return false;
+    return !core->desc.strict_creation || lease__same(core->seen.uid, record->uid);
 }
 
 /* Does another live process write under our identity? A first look may find a predecessor's. */
 static bool lease__core_is_duplicate(const lease_core *core, const lease_record *record) {
     return lease__rules_is_own(core, record) && core->exists &&
            lease__rules_is_own(core, &core->seen);
+}
+
+static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
+    if (record->coordinated) return LEASE_REASON_COORDINATED;
+    if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
+    return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
 }
 
 /* What a read shows when it shows a Lease. */
@@ -1753,12 +1761,15 @@ static void lease__core_settle(lease_core *core, lease_core_output *out,
     lease__core_conclude_release(core, out);
     if (core->releasing || (core->ours && lease__rules_may_write(core))) {
         core->next_ms = core->clock_ms;
+        core->range.silent = core->range.silent && core->exists;
         return;
     }
     core->range.silent = false;
     const int64_t brisk = lease__min_i64(core->desc.retry_period_ms, 1000);
     const int64_t pause = core->failures <= 1 ? 0 : lease__rules_jitter(brisk, in->random);
-    if (core->seen.holder_identity[0] != '\0') core->failures = 0;
+    const bool takes =
+        lease__rules_may_write(core) && core->clock_ms >= lease__rules_take_ms(core);
+    if (!takes) core->failures = 0;
     lease__core_follow(core, in->random);
     core->next_ms = lease__max_i64(core->next_ms, core->clock_ms + pause);
 }
@@ -1810,9 +1821,11 @@ static void lease__core_altered(lease_core *core, lease_core_output *out,
 static void lease__core_write_failed(lease_core *core, lease_core_output *out,
                                      const lease_core_input *in, bool remembered) {
     const bool sent = in->maybe_applied || lease__rules_is_answer(in->status);
-    if (remembered && !sent) lease__core_forget_attempt(core);
     /* A 409 may answer the second copy of a request whose first copy was applied. */
-    if (in->maybe_applied || lease__rules_lost_race(in->status)) core->read_first = true;
+    const bool open = in->maybe_applied || lease__rules_lost_race(in->status);
+    if (remembered && !sent) lease__core_forget_attempt(core);
+    if (remembered && sent) core->attempts[core->attempt_count - 1].refused = !open;
+    core->read_first = core->read_first || open;
     core->slow_path = core->read_first;
     lease__core_failed(core, out, in);
 }
@@ -1851,17 +1864,6 @@ static void lease__core_done(lease_core *core, lease_core_output *out,
     }
 }
 
-/* A driver that fails to bring the answer that it owes by give_up_ms must not stop the elector. */
-static void lease__core_give_up(lease_core *core, lease_core_output *out,
-                                const lease_core_input *in) {
-    lease_core_input timeout = *in;
-    timeout.status = LEASE_TIMEOUT;
-    timeout.maybe_applied = true;
-    timeout.retry_after_ms = 0;
-    timeout.record = NULL;
-    lease__core_done(core, out, &timeout);
-}
-
 /* -- Requests --------------------------------------------------------------------------------- */
 
 static void lease__core_begin(lease_core *core, lease_core_output *out, lease_action action) {
@@ -1877,7 +1879,7 @@ static void lease__core_begin(lease_core *core, lease_core_output *out, lease_ac
 
 /* The record of a write that makes or keeps us the holder. Transitions count changes of the holder,
  * acquireTime stays while nobody else held in between (elector.md 6, rule 4). */
-static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall_us) {
+static void lease__core_fill(lease_core *core, lease_record *write, const lease_core_input *in) {
     const int32_t transitions = core->seen.lease_transitions;
     const bool same_holder = core->ours || lease__rules_is_own(core, &core->seen);
     memset(write, 0, sizeof *write);
@@ -1885,7 +1887,7 @@ static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall
     lease__copy(write->uid, sizeof write->uid, core->seen.uid);
     lease__copy(write->resource_version, sizeof write->resource_version,
                 core->seen.resource_version);
-    write->renew_time_us = lease__core_renew_time(core, wall_us);
+    write->renew_time_us = lease__core_renew_time(core, in);
     core->last_renew_us = write->renew_time_us;
     core->last_write_ms = core->clock_ms;
     write->acquire_time_us = write->renew_time_us;
@@ -1896,9 +1898,9 @@ static void lease__core_fill(lease_core *core, lease_record *write, int64_t wall
 }
 
 static void lease__core_send_write(lease_core *core, lease_core_output *out, lease_action action,
-                                   int64_t wall_us) {
+                                   const lease_core_input *in) {
     lease__core_begin(core, out, action);
-    lease__core_fill(core, &out->write, wall_us);
+    lease__core_fill(core, &out->write, in);
     lease__core_remember_attempt(core, &out->write);
     if (core->slow_path && lease__rules_leads(core)) out->events |= LEASE_CORE_SLOW_PATH;
 }
@@ -1911,10 +1913,11 @@ static void lease__core_send_unheld(lease_core *core, lease_core_output *out) {
 }
 
 /* client-go leaderelection.go: release. Duration 1, because the server refuses 0. */
-static void lease__core_send_release(lease_core *core, lease_core_output *out, int64_t wall_us) {
+static void lease__core_send_release(lease_core *core, lease_core_output *out,
+                                     const lease_core_input *in) {
     lease__core_begin(core, out, LEASE_ACTION_UPDATE);
     core->pending_release = true;
-    lease__core_fill(core, &out->write, wall_us);
+    lease__core_fill(core, &out->write, in);
     out->write.holder_identity[0] = '\0';
     out->write.acquire_time_us = out->write.renew_time_us;
     out->write.lease_duration_s = 1;
@@ -1922,19 +1925,20 @@ static void lease__core_send_release(lease_core *core, lease_core_output *out, i
 }
 
 /* What is due now. A read is never wrong; a write needs its instant. */
-static void lease__core_request(lease_core *core, lease_core_output *out, int64_t wall_us) {
+static void lease__core_request(lease_core *core, lease_core_output *out,
+                                const lease_core_input *in) {
     if (!core->answered || core->read_first) {
         lease__core_begin(core, out, LEASE_ACTION_READ);
     } else if (core->releasing) {
-        lease__core_send_release(core, out, wall_us);
+        lease__core_send_release(core, out, in);
     } else if (!lease__rules_may_write(core) || core->clock_ms < lease__rules_take_ms(core)) {
         lease__core_begin(core, out, LEASE_ACTION_READ);
     } else if (core->exists) {
-        lease__core_send_write(core, out, LEASE_ACTION_UPDATE, wall_us);
+        lease__core_send_write(core, out, LEASE_ACTION_UPDATE, in);
     } else if (core->desc.strict_creation) {
         lease__core_send_unheld(core, out);
     } else {
-        lease__core_send_write(core, out, LEASE_ACTION_CREATE, wall_us);
+        lease__core_send_write(core, out, LEASE_ACTION_CREATE, in);
     }
 }
 
@@ -1971,12 +1975,15 @@ static void lease__core_contend(lease_core *core) {
     core->next_ms = core->clock_ms;
 }
 
-static void lease__core_take_input(lease_core *core, const lease_core_input *in,
-                                   lease_core_output *out) {
+static void lease__core_take_input(lease_core *core, lease_core_input *in, lease_core_output *out) {
     switch (in->kind) {
     case LEASE_INPUT_TICK:
+        /* A driver that fails to bring the answer in time must not stop the elector. */
         if (core->pending != LEASE_ACTION_NONE && core->clock_ms >= core->pending_give_up_ms) {
-            lease__core_give_up(core, out, in);
+            in->status = LEASE_TIMEOUT;
+            in->maybe_applied = true;
+            in->retry_after_ms = 0;
+            lease__core_done(core, out, in);
         }
         break;
     case LEASE_INPUT_READ_DONE:
@@ -2021,7 +2028,7 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
     lease__core_conclude_release(core, out);
     if (core->pending == LEASE_ACTION_NONE && !in.hold_requests &&
         core->clock_ms >= core->next_ms) {
-        lease__core_request(core, out, in.wall_us);
+        lease__core_request(core, out, &in);
     }
     out->wake_ms = lease__core_wake_ms(core, in.hold_requests);
     out->valid_until_ms = core->valid_until_ms;
@@ -5724,9 +5731,15 @@ static void lease__obey(lease *self) {
     lease__step_kind(self, LEASE_INPUT_CONTEND);
 }
 
+static void lease__drain_wake(lease_client *client) {
+    char bytes[64];
+    while (read(client->wake[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes) continue;
+}
+
 static void lease__take_commands(lease_client *client) {
     if (!lease__atomic_load(&client->commanded)) return;
     lease__atomic_store(&client->commanded, false);
+    lease__drain_wake(client); /* what comes after this sets the flag again */
     lease__take_incoming(client);
     for (lease *self = client->leases; self != NULL; self = self->next) lease__obey(self);
     lease__bury(client);
@@ -5762,11 +5775,6 @@ static int32_t lease__wait_ms(const lease_client *client) {
         if (no_fd) wake_ms = lease__min_i64(wake_ms, now_ms + LEASE__CALL_AGAIN_MS);
     }
     return (int32_t)lease__max_i64(0, wake_ms - now_ms);
-}
-
-static void lease__drain_wake(lease_client *client) {
-    char bytes[64];
-    while (read(client->wake[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes) continue;
 }
 
 /* Waits, then does what is due. */
@@ -6073,8 +6081,9 @@ LEASE_API lease_status lease_client_start(lease_client *client) {
 #if LEASE__THREADS
     sigset_t all;
     sigset_t before;
-    if (client == NULL || client->has_thread) return LEASE_BAD_ARGUMENT;
+    if (client == NULL) return LEASE_BAD_ARGUMENT;
     if (!lease__is_alive(client)) return LEASE_FORKED;
+    if (client->has_thread) return LEASE_BAD_ARGUMENT;
     sigfillset(&all); /* the host's signals are not for this thread */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     client->has_thread = pthread_create(&client->thread, NULL, lease__thread_main, client) == 0;

@@ -285,9 +285,9 @@ extern "C" {
     X(DUPLICATE_IDENTITY, duplicate_identity, -102, "another process writes under our identity")
 
 typedef enum lease_status {
-#define LEASE__ENUM(name, lower, value, text) LEASE_##name = value,
-    LEASE_STATUS_LIST(LEASE__ENUM)
-#undef LEASE__ENUM
+#define LEASE_STATUS_ENTRY(name, lower, value, text) LEASE_##name = value,
+    LEASE_STATUS_LIST(LEASE_STATUS_ENTRY)
+#undef LEASE_STATUS_ENTRY
 } lease_status;
 
 /* Where a failure arose. */

@@ -5591,9 +5591,10 @@ static void lease__step_kind(lease *self, lease_input_kind kind) {
 
 /* The error of an attempt whose time is up says how far it came. */
 static void lease__fail_timeout(const lease__kube *kube, lease_error *error) {
-    const char *where = kube->link.touched          ? "waiting for the answer"
-                        : kube->link.out_sent == 0 ? "connecting"
-                                                    : "sending";
+    const lease__link *link = &kube->link;
+    const char *where = link->out_sent == link->out_length ? "waiting for the answer"
+                        : link->out_sent == 0              ? "connecting"
+                                                           : "sending";
     lease__fail(error, LEASE_TIMEOUT, LEASE_STAGE_EXCHANGE, lease_status_text(LEASE_TIMEOUT), ": ",
                 where, LEASE__END);
 }

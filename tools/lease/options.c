@@ -117,14 +117,6 @@ static const struct {
     {"FPE", SIGFPE},   {"ILL", SIGILL},     {"TRAP", SIGTRAP}, {"SYS", SIGSYS},
 };
 
-const char *signal_name(int number)
-{
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-        if (signals[i].number == number) return signals[i].name;
-    }
-    return NULL;
-}
-
 static const char *set_signal(void *field, const char *value)
 {
     int number = 0;

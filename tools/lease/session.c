@@ -176,8 +176,8 @@ void session_log(struct session *session, lease_log_level level, const char *eve
     });
 }
 
-/* The library's own log repeats the events, but for what it has to say before there is a lease: that
- * the server will not be verified, say. */
+/* The library's own log repeats the events, but for what it has to say before there is a lease:
+ * that the server will not be verified, for one. */
 static void on_client_log(lease_log_level level, const char *message, void *user)
 {
     struct session *session = user;

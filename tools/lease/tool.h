@@ -105,7 +105,6 @@ enum options_result options_parse(struct options *options, enum subcommand subco
 void options_print(enum subcommand subcommand);
 /* "--lease" for LEASE_BAD_NAME; NULL when no option is to blame. */
 const char *options_blame(lease_status status);
-const char *signal_name(int number); /* "TERM"; NULL = has none here */
 
 /* -- log.c --------------------------------------------------------------------------------------*/
 

@@ -1415,7 +1415,7 @@ static int64_t lease__rules_pause_ms(const lease_core *core, lease_status status
     const int64_t brisk = lease__min_i64(period, 1000);
     if (core->read_first && core->failures <= 1 && !lease__rules_is_permanent(status)) return 0;
     if (lease__rules_lost_race(status)) {
-        return brisk / 2 + lease__rules_jitter(brisk, random);
+        return brisk + lease__rules_jitter(brisk / 2, random);
     }
     if (lease__rules_leads(core)) return brisk;
     if (!lease__rules_is_permanent(status)) return period + lease__rules_jitter(period / 5, random);

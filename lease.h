@@ -500,7 +500,8 @@ typedef struct lease_backend {
                            lease_error *error);
 } lease_backend;
 
-/* Leases as files in a directory of one host. The string is not copied and must outlive its use. */
+/* Leases as files in a directory of one host. The string is not copied and must outlive its use.
+ * One that is stopped just while it writes keeps the others waiting until it goes on or ends. */
 LEASE_API lease_backend lease_backend_file(const char *directory);
 
 /* Leases in memory, for tests. Zero-initialised and owned by the caller. Threads: one at a time. */
@@ -515,8 +516,7 @@ typedef struct lease_memory {
 } lease_memory;
 LEASE_API lease_backend lease_backend_memory(lease_memory *memory);
 
-/* What send and recv of a transport answer when they moved no byte. */
-#define LEASE_IO_WANT_READ (-1)
+#define LEASE_IO_WANT_READ (-1) /* what send and recv answer when they moved no byte */
 #define LEASE_IO_WANT_WRITE (-2)
 #define LEASE_IO_CLOSED (-3) /* the peer ended the stream in order */
 #define LEASE_IO_FAILED (-4) /* *error says why */
@@ -2742,6 +2742,8 @@ typedef enum lease__net_state {
 typedef struct lease__net {
     lease__net_state state;
     int fd;
+    const char *host; /* borrowed */
+    uint16_t port;
     lease__addresses addresses;
     size_t next_address;
 #if LEASE__DNS
@@ -2806,13 +2808,22 @@ static lease_status lease__net_connect_next(lease__net *net, lease_error *error)
         close(fd);
         errno = code;
     }
-    return lease__fail_errno(error, LEASE_CONNECT, LEASE_STAGE_CONNECT, "cannot connect", "");
+    const int code = errno;
+    char port[8];
+    lease__buf buf = lease__buf_make(port, sizeof port);
+    lease__put_u64(&buf, net->port);
+    lease__fail(error, LEASE_CONNECT, LEASE_STAGE_CONNECT, "cannot connect to ", net->host,
+                " port ", port, ": ", strerror(code), LEASE__END);
+    if (error != NULL) error->sys_errno = code;
+    return LEASE_CONNECT;
 }
 
 static lease_status lease__net_open(lease__net *net, const char *host, uint16_t port,
                                     lease_error *error) {
     memset(net, 0, sizeof *net);
     net->fd = -1;
+    net->host = host;
+    net->port = port;
     if (lease__addresses_from_ip(&net->addresses, host, port)) {
         return lease__net_connect_next(net, error);
     }
@@ -6177,7 +6188,8 @@ static void lease__log_timing(const lease *self) {
     lease__put(&buf, ".");
     lease__put_i64(&buf, skew % 10);
     lease__put(&buf, " %, API outage up to ");
-    lease__put_i64(&buf, (int64_t)desc->renew_deadline_ms - desc->retry_period_ms);
+    const int64_t gap = lease__rules_least_gap_ms(&self->core);
+    lease__put_i64(&buf, desc->renew_deadline_ms - lease__max_i64(desc->retry_period_ms, gap));
     lease__put(&buf, " ms, takeover after a crash within ");
     lease__put_i64(&buf, (int64_t)desc->lease_duration_ms + desc->retry_period_ms * 6 / 5);
     lease__put(&buf, " ms");

@@ -501,7 +501,7 @@ typedef struct lease_backend {
 } lease_backend;
 
 /* Leases as files in a directory of one host. The string is not copied and must outlive its use.
- * One that is stopped just while it writes keeps the others waiting until it goes on or ends. */
+ * A process stopped just while it writes keeps the others waiting until it goes on or ends. */
 LEASE_API lease_backend lease_backend_file(const char *directory);
 
 /* Leases in memory, for tests. Zero-initialised and owned by the caller. Threads: one at a time. */

@@ -128,7 +128,7 @@ static const struct {
     {"https://10.96.0.1", "10.96.0.1", 443, "10.96.0.1:443", ""},
     {"https://10.96.0.1:6443", "10.96.0.1", 6443, "10.96.0.1:6443", ""},
     {"https://k8s.example.com/", "k8s.example.com", 443, "k8s.example.com:443", ""},
-    {"https://K8s.Example.com:1", "K8s.Example.com", 1, "K8s.Example.com:1", ""},
+    {"https://Api.Example:1", "Api.Example", 1, "Api.Example:1", ""},
     {"https://h:65535", "h", 65535, "h:65535", ""},
     {"https://[::1]", "::1", 443, "[::1]:443", ""},
     {"https://[fd00::1]:6443/", "fd00::1", 6443, "[fd00::1]:6443", ""},

@@ -499,7 +499,7 @@ TEST(many_leases_share_one_connection) {
         io_begin(mode);
         CHECK_STATUS(io_create_client(NULL, true), LEASE_OK);
         for (int i = 0; i < 20; i++) {
-            char name[16];
+            char name[24];
             snprintf(name, sizeof name, "lease-%d", i);
             lease_desc desc = fake_desc(name);
             desc.on_event = NULL;

@@ -186,7 +186,7 @@ TEST(the_longest_values_fit) {
 TEST(memory_has_so_many_slots) {
     const lease_backend b = make(0);
     const lease_record record = record_of("x");
-    char name[16];
+    char name[24];
     for (int i = 0; i < LEASE_MEMORY_SLOTS; i++) {
         snprintf(name, sizeof name, "lease-%d", i);
         CHECK_STATUS(get(&b, "ns", name), LEASE_NOT_FOUND);

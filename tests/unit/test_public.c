@@ -376,7 +376,7 @@ TEST(there_are_so_many_leases) {
     fake_begin();
     client = fake_client();
     for (int i = 0; i <= LEASE_MAX_LEASES; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "lease-%d", i);
         const lease_desc desc = fake_desc(name);
         CHECK_STATUS(lease_create(client, &desc, &leases[i], &error),
@@ -675,6 +675,10 @@ static void *ask_all(void *argument) {
     return NULL;
 }
 
+static bool both_have_led(void) {
+    return __atomic_load_n(&led[0], __ATOMIC_RELAXED) && __atomic_load_n(&led[1], __ATOMIC_RELAXED);
+}
+
 static void *command_all(void *argument) {
     unsigned seed = 1;
     (void)argument;
@@ -719,11 +723,11 @@ TEST(two_clients_and_many_threads) {
     }
     pthread_create(&threads[2], NULL, command_all, NULL);
     pthread_create(&threads[3], NULL, create_all, NULL);
-    for (int n = 0; n < 30 || (n < 300 && !(led[0] && led[1])); n++) usleep(100000);
+    for (int n = 0; n < 30 || (n < 300 && !both_have_led()); n++) usleep(100000);
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (size_t i = 0; i < LEASE__COUNT(threads); i++) pthread_join(threads[i], NULL);
     CHECK_INT(violations, 0);
-    CHECK(led[0] && led[1]); /* leadership did change hands */
+    CHECK(both_have_led()); /* leadership did change hands */
     for (size_t i = 0; i < 2; i++) lease_client_destroy(clients[i]);
 }
 

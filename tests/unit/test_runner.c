@@ -565,7 +565,7 @@ TEST(another_holder_ends_failing_open) {
 
 TEST(fifty_leases) {
     lease *leases[MANY];
-    char names[MANY][16];
+    char names[MANY][24];
     fake_begin();
     client = fake_client();
     for (int i = 0; i < MANY; i++) {

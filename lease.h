@@ -2675,6 +2675,7 @@ static bool lease__addresses_from_ip(lease__addresses *found, const char *host, 
 typedef struct lease__lookup {
     int references;
     int done_fd; /* closed by the thread when it is done: the other end of the pipe sees the end */
+    bool done;   /* atomic: what was found stands before it, since a pipe orders no memory */
     uint16_t port;
     char host[LEASE_MAX_HOST + 1];
     int failure; /* getaddrinfo's */
@@ -2708,6 +2709,7 @@ static void lease__lookup_now(lease__lookup *lookup) {
 static void *lease__lookup_thread(void *argument) {
     lease__lookup *lookup = (lease__lookup *)argument;
     lease__lookup_now(lookup);
+    lease__atomic_store(&lookup->done, true);
     close(lookup->done_fd);
     lease__lookup_drop(lookup);
     return NULL;
@@ -2840,7 +2842,9 @@ static lease_status lease__net_open(lease__net *net, const char *host, uint16_t 
 static lease_status lease__net_resolved(lease__net *net, lease_error *error) {
     lease__lookup *lookup = net->lookup;
     char byte;
-    if (read(net->fd, &byte, 1) < 0) return LEASE_OK; /* not yet */
+    if (read(net->fd, &byte, 1) < 0 || !lease__atomic_load(&lookup->done)) {
+        return LEASE_OK; /* not yet */
+    }
     net->addresses = lookup->found;
     net->lookup = NULL;
     close(net->fd);

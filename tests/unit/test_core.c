@@ -1886,7 +1886,7 @@ static void suffer(lease_status status, int64_t for_ms) {
 
 TEST(the_range_fails_open_on_silence_only) {
     for (size_t i = 0; i < LEASE__COUNT(silences); i++) {
-        lease_time_range range;
+        lease_time_range range = {0};
         bool open = false;
         CASE("%s", lease_status_name(silences[i].status));
         defaults();

@@ -5793,6 +5793,11 @@ static int32_t lease__wait_ms(const lease_client *client) {
     return (int32_t)lease__max_i64(0, wake_ms - now_ms);
 }
 
+static void lease__check_idle(lease_client *client) {
+    lease__link *link = client->kube != NULL ? &client->kube->link : NULL;
+    if (link != NULL && link->connection != NULL) lease__link_idle(link);
+}
+
 /* Waits, then does what is due. */
 static void lease__turn(lease_client *client, int32_t timeout_ms) {
     struct pollfd fds[LEASE_MAX_FDS];
@@ -5807,8 +5812,8 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
     lease__take_commands(client);
     if (client->in_flight != NULL) {
         lease__drive(client);
-    } else if (ready > 0 && count == 2 && fds[1].revents != 0) {
-        lease__link_idle(&client->kube->link);
+    } else if (count == 1 || (ready > 0 && fds[1].revents != 0)) {
+        lease__check_idle(client);
     }
     const bool was_free = client->in_flight == NULL;
     lease__run_due(client);

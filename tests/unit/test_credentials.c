@@ -156,7 +156,8 @@ TEST(good_servers) {
 
 TEST(bad_servers) {
     static const char *const urls[] = {
-        "", "h", "h:443", "//h", "http://h", "http://h:443", "HTTP://h", "ftp://h", "https:/h",
+        "", "h", "h:443", "//h", "http://h", "http://h:443", "HTTP://h",
+        "http://k8s.example.com:8080", "ftp://h", "https:/h",
         "https:h", "https:///", "https://", "https://:443", "https:///path", "https://h:",
         "https://h:0", "https://h:65536", "https://h:99999", "https://h:123456", "https://h:-1",
         "https://h:+1", "https://h:0443", "https://h:44x", "https://h: 443", "https://h:1:2",

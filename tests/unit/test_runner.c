@@ -373,7 +373,8 @@ TEST(a_lease_destroyed_before_its_first_turn) {
 /* -- From callbacks ---------------------------------------------------------------------------- */
 
 static lease_event_kind trigger;
-static enum { RELEASE, CONTEND, DESTROY, CREATE } deed;
+typedef enum deed_kind { RELEASE, CONTEND, DESTROY, CREATE } deed_kind;
+static deed_kind deed;
 static lease *created;
 
 static void act(lease *one, const lease_event *event) {
@@ -389,7 +390,7 @@ static void act(lease *one, const lease_event *event) {
     }
 }
 
-static void begin_acting(lease_event_kind on, int what) {
+static void begin_acting(lease_event_kind on, deed_kind what) {
     const lease_desc desc = fake_desc("a");
     fake_begin();
     fake.on_event = act;

@@ -9,7 +9,7 @@
 #include <mbedtls/net_sockets.h>
 
 #define LONGEST_WAIT_MS 20000
-#define REQUEST "GET / HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n"
+static const char request[] = "GET / HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n";
 #define ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 /* -- The server -------------------------------------------------------------------------------- */
@@ -200,8 +200,8 @@ static lease_status fetch(void) {
     while (status == LEASE_OK && length < strlen(server.answer) && lease__boot_now().ms < end) {
         server_turn();
         int32_t moved;
-        if (sent < sizeof REQUEST - 1) {
-            moved = transport.send(connection, REQUEST + sent, sizeof REQUEST - 1 - sent, &error);
+        if (sent < sizeof request - 1) {
+            moved = transport.send(connection, request + sent, sizeof request - 1 - sent, &error);
             if (moved > 0) sent += (size_t)moved;
         } else {
             moved = transport.recv(connection, answer + length, sizeof answer - 1 - length, &error);
@@ -281,7 +281,7 @@ TEST(names_and_dates) {
         if (names[i].refusal == NULL) {
             CHECK_STATUS(status, LEASE_OK);
             CHECK_STR(answer, ANSWER);
-            CHECK_STR(server.request, REQUEST);
+            CHECK_STR(server.request, request);
             unsigned char bytes[16];
             CHECK_STR(server.asked_for, lease__ip_bytes(names[i].name, bytes) ? "" : names[i].name);
         } else {

@@ -98,9 +98,9 @@
  *       (renew_deadline + stop_budget) * 1.01 + 1 ms  <=  lease_duration
  *
  *   The defaults 15 s / 10 s / 2 s / 300 ms tolerate clocks that differ in rate by 45 % and API
- *   outages of 8 s; a crashed leader is replaced within lease_duration and one retry_period of its
- *   last renewal, a released Lease within one retry_period. All replicas should agree on the
- *   values. The log callback prints what a configuration tolerates when a lease is created.
+ *   outages of 8 s; a crashed leader is replaced within lease_duration + 1.2 retry_period of its
+ *   last renewal, a released Lease is taken within 1.2 retry_period. All replicas should agree on
+ *   the values. The log callback prints what a configuration tolerates when a lease is created.
  *
  * LEADER OR RANGE
  *   lease_is_leader, lease_remaining_ms, lease_token: strict. At most one process, ever.
@@ -116,8 +116,7 @@
  *   At run time: the fields of lease_client_desc and lease_desc. All zero is a good configuration,
  *   each field says what zero means; strings are copied, and what is too long is refused.
  *   At compile time, in the implementing file only, before the include (LEASE_API: everywhere):
- *     LEASE_API              linkage of the functions; "static" keeps them to one file. Default
- *     extern
+ *     LEASE_API              linkage of the functions, default extern; static: for one file only
  *     LEASE_NO_TLS           without mbedTLS; lease_client_desc.transport is then required
  *     LEASE_NO_THREADS       without pthreads: no lease_client_start, and one thread for all calls
  *     LEASE_NO_DNS           the server is an IP address; saves getaddrinfo in a static binary
@@ -145,7 +144,7 @@
  *   async-signal-safe.
  *
  * MEMORY
- *   lease_client_create allocates all buffers of the client (about 400 KiB of address space, of
+ *   lease_client_create allocates all buffers of the client (about 300 KiB of address space, of
  *   which a tenth is ever touched), lease_create those of the lease; a new connection takes what
  *   mbedTLS needs (about 40 KiB). A renewal allocates nothing. All input is bounded: answers 64
  *   KiB, JSON 1,024 tokens and depth 16, headers 16 KiB and 100, kubeconfig 512 KiB, PEM 256 KiB,
@@ -4165,8 +4164,7 @@ static lease_status lease__load_credentials(lease__credentials *creds,
  * entry is our own it is sent as [], which makes the server drop it and halves every later answer;
  * otherwise it is left out, which leaves it to the server. */
 
-/* -- The object and what of it is not ours
- * --------------------------------------------------------- */
+/* -- The object and what of it is not ours ---------------------------------------------------- */
 
 /* One Lease: its address and the foreign parts of its last version, each a run of ,"key":value. */
 typedef struct lease__object {

@@ -57,7 +57,7 @@ help: ## this list
 # What a fresh machine lacks is installed first; the makefile is read again after that.
 demo: ## the main job: three candidates on a TLS API server, one killed, one frozen, one releasing
 	@tools/setup
-	@$(MAKE) $(B)/demo_tool all
+	@$(MAKE) $(TOOLS) $(B)/demo_tool
 	@$(B)/demo_tool
 test: ## everything that runs without a cluster, in a few minutes
 	@tools/setup

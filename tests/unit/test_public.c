@@ -453,7 +453,7 @@ TEST(the_log_says_what_the_timing_tolerates) {
 
 /* Short and real, with room for a loaded machine: D 3 s, V 1.2 s, P 100 ms, A 50 ms. */
 #define SHORT_V 1200
-#define SHORT_LIMIT (2 * SHORT_V / 4) /* two request timeouts: how long a release on stop may take */
+#define SHORT_LIMIT (2 * SHORT_V / 4) /* two request timeouts: a release on stop may take that */
 static lease_desc short_desc(const char *name) {
     lease_desc desc = fake_desc(name);
     desc.lease_duration_ms = 3000;

@@ -1398,7 +1398,7 @@ static bool lease__rules_lost_race(lease_status status) {
 
 /* Did the server answer? Then a copy of the request may still be on its way, and be taken. */
 static bool lease__rules_is_answer(lease_status status) {
-    return status <= LEASE_UNAUTHORIZED && status > LEASE_STOPPED;
+    return status == LEASE_REDIRECT || (status <= LEASE_UNAUTHORIZED && status > LEASE_STOPPED);
 }
 
 /* Errors that time alone does not mend: told at once, retried slowly, cleared without restart. */

@@ -44,7 +44,7 @@ is "default namespace" default "$(cat "$work/out")"
 sh -c 'ls /proc/$$/fd' >"$work/plain" 2>"$work/err"
 run -- sh -c 'ls /proc/$$/fd'
 ok "no descriptor of ours" cmp -s "$work/plain" "$work/out"
-# Whoever started us may have left signals ignored. No shell in between: it blocks signals as it forks.
+# Whoever started us may have left signals ignored. Without a shell, which blocks them as it forks.
 (exec grep -E '^Sig(Blk|Ign)' /proc/self/status) >"$work/plain"
 run -- grep -E '^Sig(Blk|Ign)' /proc/self/status
 ok "no signal blocked or ignored by us" cmp -s "$work/plain" "$work/out"

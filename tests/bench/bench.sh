@@ -44,7 +44,7 @@ wait_for() { # COMMAND... : until it succeeds; false after 20 seconds
         sleep 0.1
     done
 }
-acquired() { grep -q '"event":"acquire"' "$1"; }
+acquired() { grep -qs '"event":"acquire"' "$1"; }
 
 "$build/devapi" --dir "$work/server" >"$work/devapi.log" 2>&1 &
 started="$started $!"

@@ -38,11 +38,30 @@ static void judge_transitions(sim_world *world, const sim_node *node, const sim_
     }
 }
 
+static uint64_t judge_last_applied(const sim_node *node) {
+    const sim_shadow *shadow = &node->shadow;
+    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
+    uint64_t last = 0;
+    for (uint32_t i = 1; i <= kept; i++) {
+        const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
+        if (write->self && write->applied && write->revision > last) last = write->revision;
+    }
+    return last;
+}
+
+/* Has somebody made the duration of this node's last write shorter by hand? */
+static bool judge_was_shortened(const sim_world *world, int32_t author, uint64_t shortened) {
+    if (author < 0 || world->nodes[author].kind == SIM_PEER) return false;
+    return judge_last_applied(&world->nodes[author]) < shortened;
+}
+
 /* A peer that empties what is not its own (client-go: release reads afresh and checks only what it
- * remembers), or that creates over a deletion, breaks others; that is its fault, and counted. */
+ * remembers), or that believes a duration shortened by hand, breaks others, and so does what it
+ * leaves for the next one to take; that is its fault, and counted. */
 static void judge_peer_write(sim_world *world, const sim_message *message,
                              const sim_server *before) {
-    if (!message->release || before->author == message->node) return;
+    if (before->author == message->node) return;
+    if (!message->release && !judge_was_shortened(world, before->author, before->shortened)) return;
     world->server.emptied = world->server.revision;
     world->server.emptied_by_delete = false;
 }
@@ -84,17 +103,6 @@ void sim_judge_arrival(sim_world *world, const sim_message *message) {
 }
 
 /* -- Two leaders ------------------------------------------------------------------------------- */
-
-static uint64_t judge_last_applied(const sim_node *node) {
-    const sim_shadow *shadow = &node->shadow;
-    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
-    uint64_t last = 0;
-    for (uint32_t i = 1; i <= kept; i++) {
-        const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
-        if (write->self && write->applied && write->revision > last) last = write->revision;
-    }
-    return last;
-}
 
 /* Its validity comes from a write over which somebody else has emptied or deleted the Lease: the
  * next one may then take it at once, by client-go's rules as by ours. */

@@ -47,7 +47,11 @@ ok "no descriptor of ours" cmp -s "$work/plain" "$work/out"
 # Whoever started us may have left signals ignored. Without a shell, which blocks them as it forks.
 (exec grep -E '^Sig(Blk|Ign)' /proc/self/status) >"$work/plain"
 run -- grep -E '^Sig(Blk|Ign)' /proc/self/status
-ok "no signal blocked or ignored by us" cmp -s "$work/plain" "$work/out"
+for mask in SigBlk SigIgn; do
+    before=$(awk -v mask="$mask:" '$1 == mask { print $2 }' "$work/plain")
+    after=$(awk -v mask="$mask:" '$1 == mask { print $2 }' "$work/out")
+    is "$mask: no signal of ours" 0 "$((0x$after & ~0x$before))"
+done
 run -- sh -c 'ps -o pid= -o pgid= -p $$ | awk "{ print \$1 == \$2 }"'
 is "its own process group" 1 "$(cat "$work/out")"
 $LEASE_BIN run -l "$id" $on_file -- true <&- >&- 2>&-

@@ -820,9 +820,6 @@ extern "C" {
  * =================================================================================================
  * May use: >>config. Nothing here knows what a Lease is. */
 
-/* "Cannot happen". Debug: stop here. Release: take the branch, which must be the safe one. */
-#define LEASE__NEVER(x) ((x) ? (LEASE_ASSERT(!#x), true) : false)
-
 #define LEASE__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 LEASE_API const char *lease_status_name(lease_status status) {

@@ -97,10 +97,11 @@
  *
  *       (renew_deadline + stop_budget) * 1.01 + 1 ms  <=  lease_duration
  *
- *   The defaults 15 s / 10 s / 2 s / 300 ms tolerate clocks that differ in rate by 45 % and API
- *   outages of 8 s; a crashed leader is replaced within lease_duration + 1.2 retry_period of its
+ *   The defaults 15 s / 10 s / 2 s / 300 ms tolerate clocks that differ in rate by 45 % and any API
+ *   outage of 4.5 s; a crashed leader is replaced within lease_duration + 1.2 retry_period of its
  *   last renewal, a released Lease is taken within 1.2 retry_period. All replicas should agree on
- *   the values. The log callback prints what a configuration tolerates when a lease is created.
+ *   the values. lease_core_timing works this out for any configuration; the log callback prints it
+ *   when a lease is created, the tool with `lease timing`.
  *
  * LEADER OR RANGE
  *   lease_is_leader, lease_remaining_ms, lease_token: strict. At most one process, ever.
@@ -194,7 +195,6 @@
 
 #ifndef LEASE_H
 #define LEASE_H
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -289,8 +289,7 @@ typedef enum lease_status {
 #undef LEASE_STATUS_ENTRY
 } lease_status;
 
-/* Where a failure arose. */
-typedef enum lease_stage {
+typedef enum lease_stage { /* where a failure arose */
     LEASE_STAGE_NONE,
     LEASE_STAGE_CONFIG, /* desc, files, environment: before any traffic */
     LEASE_STAGE_CONNECT,
@@ -369,8 +368,7 @@ typedef enum lease_action {
     LEASE_ACTION_UPDATE  /* compare-and-swap on write.uid and write.resource_version */
 } lease_action;
 
-/* Why leadership ended. */
-typedef enum lease_reason {
+typedef enum lease_reason { /* why leadership ended */
     LEASE_REASON_NONE,
     LEASE_REASON_EXPIRED,     /* no write was acknowledged in time */
     LEASE_REASON_TAKEN,       /* another holder is in the record */
@@ -409,12 +407,10 @@ typedef struct lease_core_output {
     int64_t stop_by_ms; /* LOST: the work must have ended by then */
 } lease_core_output;
 
-typedef struct lease_time_range {
-    int64_t start_us, end_us; /* [start, end), Unix microseconds */
-} lease_time_range;
+/* [start, end), Unix microseconds */
+typedef struct lease_time_range { int64_t start_us, end_us; } lease_time_range;
 
-/* What lease_core_range() needs at any later instant. Google pkg/lease lease.go: Range. */
-typedef struct lease_range_state {
+typedef struct lease_range_state { /* what lease_core_range needs; Google pkg/lease lease.go */
     bool held;               /* we are the last known holder */
     bool silent;             /* the last attempt got no answer at all */
     int64_t start_us;        /* acquire time */
@@ -430,8 +426,7 @@ typedef struct lease_attempt {
     int64_t renew_us, acquire_us, sent_ms, offset_us;
     bool refused; /* by an answer; only a second copy of the request may still be applied */
 } lease_attempt;
-/* The elector. Read what you like, change nothing. */
-typedef struct lease_core {
+typedef struct lease_core { /* read what you like, change nothing */
     lease_core_desc desc; /* with defaults applied; identity points into own_identity */
     char own_identity[LEASE_MAX_IDENTITY + 1];
     lease_record seen;    /* the last version observed */
@@ -473,8 +468,14 @@ LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
 /* Range() from a state at an instant; *failing_open (may be NULL) says that it is open. */
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
                                 lease_time_range *range, bool *failing_open);
-/* The rate error between two clocks that the timing tolerates, in parts per million. */
-LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core);
+typedef struct lease_timing { /* what a configuration means */
+    int64_t skew_ppm;  /* how far clock rates may differ */
+    int64_t outage_ms; /* of the API, that a leader survives whenever it begins */
+    int64_t crash_mean_ms, crash_worst_ms, release_mean_ms, release_worst_ms; /* to a new leader */
+    int64_t leader_per_ks, standby_per_ks; /* requests in 1,000 seconds */
+    char text[384];    /* the same in words, "; " between the facts */
+} lease_timing;
+LEASE_API void lease_core_timing(const lease_core *core, lease_timing *timing);
 /* -- Layer 2: clients and leases -------------------------------------------------------------- */
 
 typedef struct lease_client lease_client; /* one API server, one loop */
@@ -903,6 +904,15 @@ static void lease__put_padded(lease__buf *buf, uint32_t value, size_t digits) {
     lease__put_bytes(buf, text, digits);
 }
 
+/* A value of 0 or more that counts in units of 10^-decimals. */
+static void lease__put_fixed(lease__buf *buf, int64_t value, size_t decimals) {
+    int64_t unit = 1;
+    for (size_t i = 0; i < decimals; i++) unit *= 10;
+    lease__put_i64(buf, value / unit);
+    lease__put(buf, ".");
+    lease__put_padded(buf, (uint32_t)(value % unit), decimals);
+}
+
 /* False, and out empty, when text does not fit: a configured value is refused, never cut. */
 static bool lease__copy(char *out, size_t capacity, const char *text) {
     const size_t length = strlen(text);
@@ -1065,6 +1075,7 @@ static int64_t lease__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* Atomics as builtins: _Atomic members would not compile as C++. */
 #define lease__atomic_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define lease__atomic_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define LEASE__INLINE inline __attribute__((always_inline))
 
 /* One writer, any readers, no lock: a version counter and two copies. Version v stands in copy v &
  * 1; the writer fills the other one and then counts up. A reader retries only when the writer has
@@ -1089,8 +1100,9 @@ static void lease__latch_write(lease__latch *latch, const void *bytes, size_t co
     lease__atomic_store(&latch->version, next);
 }
 
-/* The first count bytes of what was written last. */
-static void lease__latch_read(const lease__latch *latch, void *bytes, size_t count) {
+/* The first count bytes of what was written last. Inlined, count is a constant: the questions pay
+ * for the words that they read and for nothing else. */
+static LEASE__INLINE void lease__latch_read(const lease__latch *latch, void *bytes, size_t count) {
     size_t words[LEASE__LATCH_WORDS];
     size_t version;
     LEASE_ASSERT(count <= sizeof words);
@@ -1318,12 +1330,6 @@ static lease_status lease__rules_check(const lease_core_desc *desc, lease_error 
     return LEASE_OK;
 }
 
-LEASE_API int64_t lease_core_tolerated_skew_ppm(const lease_core *core) {
-    const int64_t used = (int64_t)core->desc.renew_deadline_ms + core->desc.stop_budget_ms;
-    if (used <= 0) return 0;
-    return (core->desc.lease_duration_ms - 1 - used) * 1000000 / used;
-}
-
 /* -- The time range --------------------------------------------------------------------------- */
 
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
@@ -1430,6 +1436,60 @@ static int64_t lease__rules_retry_after_ms(const lease_core *core, int32_t retry
     const bool leads = lease__rules_leads(core);
     const int64_t cap = leads ? core->desc.retry_period_ms : LEASE__RULES_SLOW_MS;
     return lease__min_i64(lease__max_i64(retry_after_ms, 0), cap);
+}
+
+/* -- What the timing means -------------------------------------------------------------------- */
+
+static void lease__rules_put_takeover(lease__buf *buf, const char *what, int64_t mean_ms,
+                                      int64_t worst_ms) {
+    lease__put(buf, what);
+    lease__put_fixed(buf, (mean_ms + 99) / 100, 1);
+    lease__put(buf, " s on average, ");
+    lease__put_fixed(buf, (worst_ms + 99) / 100, 1);
+    lease__put(buf, " s at most");
+}
+
+static void lease__rules_describe(const lease_core *core, lease_timing *timing) {
+    lease__buf buf = lease__buf_make(timing->text, sizeof timing->text);
+    lease__put(&buf, "clock rates may differ by ");
+    lease__put_fixed(&buf, timing->skew_ppm / 1000, 1);
+    lease__put(&buf, " %; work must end within ");
+    lease__put_i64(&buf, core->desc.stop_budget_ms);
+    lease__put(&buf, " ms of a loss; an API outage of ");
+    lease__put_fixed(&buf, timing->outage_ms / 100, 1);
+    lease__put(&buf, " s is survived whenever it begins");
+    lease__rules_put_takeover(&buf, "; a crashed leader is replaced after ", timing->crash_mean_ms,
+                              timing->crash_worst_ms);
+    lease__rules_put_takeover(&buf, "; a released Lease is taken after ", timing->release_mean_ms,
+                              timing->release_worst_ms);
+    lease__put(&buf, "; a leader sends ");
+    lease__put_fixed(&buf, timing->leader_per_ks / 10, 2);
+    lease__put(&buf, " requests a second, a standby ");
+    lease__put_fixed(&buf, timing->standby_per_ks / 10, 2);
+    LEASE_ASSERT(!lease__buf_full(&buf));
+}
+
+/* A renewal comes up to a tenth of a period early, a look up to a fifth late, so a look at a random
+ * moment is 0.55 periods away. The worst outage begins just before a renewal and ends just after an
+ * attempt has gone into it, which then hangs for its whole time limit. */
+LEASE_API void lease_core_timing(const lease_core *core, lease_timing *timing) {
+    const int64_t duration = core->desc.lease_duration_ms;
+    const int64_t deadline = core->desc.renew_deadline_ms;
+    const int64_t period = core->desc.retry_period_ms;
+    const int64_t least_gap = lease__rules_least_gap_ms(core);
+    const int64_t mean_gap = lease__max_i64(period * 95 / 100, least_gap);
+    const int64_t used = deadline + core->desc.stop_budget_ms;
+    const int64_t last_try = core->desc.request_timeout_ms + lease__min_i64(period, 1000);
+    const int64_t outage = deadline - lease__max_i64(period, least_gap) - last_try;
+    timing->skew_ppm = (duration - 1 - used) * 1000000 / used;
+    timing->outage_ms = lease__max_i64(outage, 0);
+    timing->release_mean_ms = period * 55 / 100;
+    timing->release_worst_ms = period * 6 / 5;
+    timing->crash_mean_ms = duration + timing->release_mean_ms - mean_gap / 2;
+    timing->crash_worst_ms = duration + timing->release_worst_ms;
+    timing->leader_per_ks = 1000000 / mean_gap;
+    timing->standby_per_ks = 1000000 / (period * 11 / 10);
+    lease__rules_describe(core, timing);
 }
 
 /* =================================================================================================
@@ -4998,12 +5058,6 @@ typedef struct lease__metrics {
     bool (*next)(void *leases, const void **cursor, lease__sample *sample);
 } lease__metrics;
 
-static void lease__put_seconds(lease__buf *buf, int64_t ms) {
-    lease__put_i64(buf, ms / 1000);
-    lease__put(buf, ".");
-    lease__put_padded(buf, (uint32_t)(ms % 1000), 3);
-}
-
 /* Counters are called x_total in both formats, but OpenMetrics names their family x. */
 static void lease__put_family(const lease__metrics *m, const char *prefix, const char *name,
                               bool counter, const char *help) {
@@ -5049,9 +5103,9 @@ static void lease__put_metric(lease__buf *buf, lease__metric metric, const lease
     switch (metric) {
     case LEASE__METRIC_HELD: lease__put_u64(buf, view->is_leader ? 1 : 0); break;
     case LEASE__METRIC_OPEN: lease__put_u64(buf, view->failing_open ? 1 : 0); break;
-    case LEASE__METRIC_VALID: lease__put_seconds(buf, view->remaining_ms); break;
+    case LEASE__METRIC_VALID: lease__put_fixed(buf, view->remaining_ms, 3); break;
     case LEASE__METRIC_AGE:
-        lease__put_seconds(buf, lease__max_i64(0, sample->now_ms - view->last_renewal_ms));
+        lease__put_fixed(buf, lease__max_i64(0, sample->now_ms - view->last_renewal_ms), 3);
         break;
     case LEASE__METRIC_TOKEN: lease__put_u64(buf, view->token); break;
     case LEASE__METRIC_ACQUISITIONS: lease__put_u64(buf, view->acquisitions); break;
@@ -6183,21 +6237,9 @@ static lease_status lease__take_core(lease *self, const lease_desc *desc, lease_
 
 /* What the timing means, in the host's log: the inequality is what users buy. */
 static void lease__log_timing(const lease *self) {
-    char text[256];
-    const lease_core_desc *desc = &self->core.desc;
-    const int64_t skew = lease_core_tolerated_skew_ppm(&self->core) / 1000;
-    lease__buf buf = lease__buf_make(text, sizeof text);
-    lease__put(&buf, "clock skew up to ");
-    lease__put_i64(&buf, skew / 10);
-    lease__put(&buf, ".");
-    lease__put_i64(&buf, skew % 10);
-    lease__put(&buf, " %, API outage up to ");
-    const int64_t gap = lease__rules_least_gap_ms(&self->core);
-    lease__put_i64(&buf, desc->renew_deadline_ms - lease__max_i64(desc->retry_period_ms, gap));
-    lease__put(&buf, " ms, takeover after a crash within ");
-    lease__put_i64(&buf, (int64_t)desc->lease_duration_ms + desc->retry_period_ms * 6 / 5);
-    lease__put(&buf, " ms");
-    lease__log(self->client, LEASE_LOG_INFO, self, "tolerates ", text);
+    lease_timing timing;
+    lease_core_timing(&self->core, &timing);
+    lease__log(self->client, LEASE_LOG_INFO, self, "", timing.text);
 }
 
 /* Puts it where the loop finds it. */

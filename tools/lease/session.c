@@ -220,7 +220,9 @@ static bool check_timing(struct session *session, lease_error *error)
     if (lease_core_init(&core, &desc, error) != LEASE_OK) return false;
     session->timing = core.desc;
     session->timing.identity = NULL;
-    session->tolerated_skew_ppm = lease_core_tolerated_skew_ppm(&core);
+    lease_timing meaning;
+    lease_core_timing(&core, &meaning);
+    session->tolerated_skew_ppm = meaning.skew_ppm;
     return true;
 }
 

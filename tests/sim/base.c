@@ -34,10 +34,27 @@ const char *sim_sometimes_text(sim_sometimes what) {
     return texts[what];
 }
 
+const char *sim_fault_word(sim_fault fault) {
+    static const char *const words[] = {
+#define SIM_WORD(name, word, text) word,
+        SIM_FAULT_LIST(SIM_WORD)
+#undef SIM_WORD
+    };
+    return words[fault];
+}
+
+const char *sim_fault_text(sim_fault fault) {
+    static const char *const texts[] = {
+#define SIM_TEXT(name, word, text) text,
+        SIM_FAULT_LIST(SIM_TEXT)
+#undef SIM_TEXT
+    };
+    return texts[fault];
+}
+
 /* Only the first failure of a run counts: what follows may be its consequence. */
 void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) {
     if (world->failed) return;
-    world->failed = true;
     int used = snprintf(world->failure, sizeof world->failure, "at %" PRId64 ".%06" PRId64 " s",
                         world->now_us / 1000000, world->now_us % 1000000);
     if (node) {
@@ -49,11 +66,16 @@ void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(world->failure + used, sizeof world->failure - (size_t)used, format, arguments);
     va_end(arguments);
-    if (world->trace) printf("  FAILED %s\n", world->failure);
+    const char *only = world->orders.only;
+    world->failed = only == NULL || strstr(world->failure + used, only) != NULL;
+    world->failed_check = format;
+    if (world->orders.trace) {
+        printf("  %s %s\n", world->failed ? "FAILED" : "(not asked for)", world->failure);
+    }
 }
 
 void sim_trace(const sim_world *world, const sim_node *node, const char *format, ...) {
-    if (!world->trace) return;
+    if (!world->orders.trace) return;
     printf("%6" PRId64 ".%06" PRId64 "  %-10s ", world->now_us / 1000000,
            world->now_us % 1000000, node ? node->identity : "");
     va_list arguments;

@@ -12,17 +12,25 @@ static int64_t config_range(sim_world *world, int64_t low, int64_t high) {
 }
 
 /* Few faults give deep runs, many give wild ones. */
-static uint32_t config_faults(sim_world *world) {
+static uint64_t config_faults(sim_world *world) {
     static const int32_t densities[] = {0, 60, 150, 250, 250, 400, 600};
     int32_t density = densities[config_range(world, 0, 6)];
-    uint32_t faults = 0;
+    uint64_t faults = 0;
     for (uint32_t fault = 0; fault < SIM_FAULT_COUNT; fault++) {
-        if (config_chance(world, density)) faults |= 1u << fault;
+        if (config_chance(world, density)) faults |= config_bit((sim_fault)fault);
     }
     /* Without any of these there is one election in a run. */
-    if (config_chance(world, 700)) faults |= 1u << SIM_FAULT_CRASH;
-    if (config_chance(world, 500)) faults |= 1u << SIM_FAULT_RELEASE;
+    if (config_chance(world, 700)) faults |= UINT64_C(1) << SIM_FAULT_CRASH;
+    if (config_chance(world, 500)) faults |= UINT64_C(1) << SIM_FAULT_RELEASE;
     return faults;
+}
+
+static void config_default_timing(lease_core_desc *desc) {
+    desc->lease_duration_ms = 15000;
+    desc->renew_deadline_ms = 10000;
+    desc->retry_period_ms = 2000;
+    desc->stop_budget_ms = 300;
+    desc->request_timeout_ms = 2500;
 }
 
 /* Timing that lease_core_init accepts: the default, or anything up to the edge of what is safe. */
@@ -31,10 +39,7 @@ static void config_timing(sim_world *world, lease_core_desc *desc, int64_t durat
     desc->lease_duration_ms = (int32_t)(duration_s * 1000);
     int64_t most = (duration_s * 1000 - 1) * 100 / 101;
     if (duration_s == 15 && config_chance(world, 600)) {
-        desc->renew_deadline_ms = 10000;
-        desc->retry_period_ms = 2000;
-        desc->stop_budget_ms = 300;
-        desc->request_timeout_ms = 2500;
+        config_default_timing(desc);
         return;
     }
     int64_t stop = config_range(world, 1, duration_s * 100);
@@ -87,7 +92,7 @@ static void config_skew(sim_world *world) {
     config->skew = (sim_skew)config_range(world, SIM_SKEW_NONE, SIM_SKEW_EXTREME);
     if (config_chance(world, 20)) config->skew = SIM_SKEW_BEYOND;
     /* A pause that wall time betrays cannot be told from a clock that runs wrong by as much. */
-    if (machine) config->skew = SIM_SKEW_NONE;
+    if (machine || world->orders.client_go) config->skew = SIM_SKEW_NONE;
     config->rho_ppm = config_tolerated_ppm(world);
     if (config->skew == SIM_SKEW_BEYOND) {
         config->rho_ppm = (1000000 + 2 * config->rho_ppm) / 3; /* a third of the way to absurd */
@@ -102,6 +107,7 @@ static void config_nodes(sim_world *world) {
     int64_t fail_open = config_range(world, 0, 2);
     lease_core_desc shared;
     config_timing(world, &shared, duration_s);
+    if (world->orders.client_go) config_default_timing(&shared);
     int32_t peers = config->peers ? (int32_t)config_range(world, 1, 2) : 0;
     world->node_count = (int32_t)config_range(world, 2, 5);
     if (world->node_count < peers + 2) world->node_count = peers + 2;
@@ -109,6 +115,7 @@ static void config_nodes(sim_world *world) {
         sim_node *node = &world->nodes[i];
         node->index = i;
         node->kind = i >= world->node_count - peers ? SIM_PEER : SIM_CANDIDATE;
+        if (world->orders.client_go) node->kind = SIM_PEER;
         if (i == 2 && node->kind == SIM_CANDIDATE && config_chance(world, 100)) {
             node->kind = SIM_OBSERVER;
         }
@@ -123,6 +130,18 @@ static void config_nodes(sim_world *world) {
             config->duration_ms = node->desc.lease_duration_ms;
         }
     }
+    const int32_t most = world->orders.nodes;
+    if (most != 0 && world->node_count > most) world->node_count = most;
+}
+
+/* What the command line takes away, after everything is drawn, so that the rest stays as it is. */
+static void config_obey(sim_world *world) {
+    const sim_orders *orders = &world->orders;
+    sim_config *config = &world->config;
+    config->faults &= ~(uint32_t)orders->without;
+    if (orders->chaos_us != 0 && orders->chaos_us < config->chaos_us) {
+        config->chaos_us = orders->chaos_us;
+    }
 }
 
 void sim_configure(sim_world *world) {
@@ -133,11 +152,11 @@ void sim_configure(sim_world *world) {
     config->same_identity = config_chance(world, 250);
     config->opaque = config_chance(world, 60);
     config->mixed = config_chance(world, 150);
-    config->peers = config_chance(world, 100);
+    config->peers = config_chance(world, 100) || world->orders.client_go;
     /* Who waits out a uid waits for his own duration: it must be that of all. */
-    if (config->mixed) config->faults &= ~(1u << SIM_FAULT_DELETE);
+    if (config->mixed) config->faults &= ~(UINT64_C(1) << SIM_FAULT_DELETE);
     if ((config->faults >> SIM_FAULT_MACHINE & 1u) != 0) {
-        config->faults &= ~(1u << SIM_FAULT_WALL | 1u << SIM_FAULT_FROZEN);
+        config->faults &= ~(UINT64_C(1) << SIM_FAULT_WALL | UINT64_C(1) << SIM_FAULT_FROZEN);
     }
     config_nodes(world);
     config_skew(world);
@@ -146,6 +165,7 @@ void sim_configure(sim_world *world) {
     config->chaos_us = config_range(world, 8, 40) * duration_us;
     config->fault_gap_us = config_range(world, duration_us / 4, duration_us * 2);
     config->clean_elections = (int32_t)config_range(world, 0, 12);
+    config_obey(world);
     for (int32_t i = 0; i < world->node_count; i++) {
         config_clock(world, &world->nodes[i]);
         world->nodes[i].restart_us = config_range(world, 0, 2000000);

@@ -113,6 +113,7 @@ static bool judge_was_emptied(const sim_world *world, const sim_node *node) {
 /* Why two leaders may be, or COUNT: they may not. */
 static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
                                   const sim_node *fresh) {
+    if (world->orders.client_go) return SIM_SOMETIMES_COUNT;
     if (world->config.skew == SIM_SKEW_BEYOND) return SIM_SKEW_OVERLAP;
     if (old->kind == SIM_PEER) return SIM_PEER_OVERLAP;
     /* It believes an answer that has come too late: somebody else has long written since. */
@@ -137,11 +138,15 @@ static void judge_pair(sim_world *world, const sim_node *old, const sim_node *fr
     bool strict = sim_node_leads(world, old);
     bool works = old->kind != SIM_PEER && old->alive &&
                  sim_node_boot_ms(world, old) < old->shadow.work_until_ms;
-    if (!strict && !works) return;
+    /* It was told the time after its end, and has not said that its term is over. */
+    bool lasts = old->kind != SIM_PEER && old->alive && old->shadow.leading &&
+                 old->shadow.now_ms >= old->shadow.valid_until_ms;
+    if (!strict && !works && !lasts) return;
     sim_sometimes excuse = judge_excuse(world, old, fresh);
     if (excuse == SIM_SOMETIMES_COUNT) {
-        sim_fail(world, fresh, "leads while %s %s", old->identity,
-                 strict ? "is strictly leader" : "has time to end its work");
+        sim_fail(world, fresh, "two leaders: it leads while %s %s", old->identity,
+                 strict ? "is strictly leader"
+                 : works ? "has time to end its work" : "does not end its term");
         return;
     }
     int64_t end_ms = old->kind == SIM_PEER ? old->peer.deadline_ms : old->shadow.valid_until_ms;

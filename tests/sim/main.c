@@ -65,12 +65,13 @@ static bool main_parse(int count, char **values, main_options *options) {
 /* Runs one seed; now and then once more, which must end in the same hash whatever memory held. */
 static bool main_run(const main_options *options, sim_stats *stats, uint64_t seed) {
     sim_world *world = &main_world;
-    sim_world_run(world, stats, seed, options->trace, 0xa5);
+    const sim_orders orders = {.seed = seed, .trace = options->trace};
+    sim_world_run(world, stats, &orders, 0xa5);
     uint64_t hash = world->hash;
     if (!world->failed && seed % MAIN_REPLAY_EVERY == 0 && !options->trace) {
         sim_stats ignored;
         memset(&ignored, 0, sizeof ignored);
-        sim_world_run(world, &ignored, seed, false, 0x5a);
+        sim_world_run(world, &ignored, &orders, 0x5a);
         if (!world->failed && world->hash != hash) {
             sim_fail(world, NULL, "the same seed gives another run on other memory");
         }

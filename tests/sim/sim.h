@@ -22,7 +22,7 @@
 
 #include "lease.h"
 
-#define SIM_MAX_NODES 6
+#define SIM_MAX_NODES 10 /* eight from the start, and two that arise by fork or cloning */
 #define SIM_MAX_MESSAGES 64
 #define SIM_MAX_WRITES 128 /* a minute under errors, so that a late one is still known */
 #define SIM_MAX_INBOX 8
@@ -133,37 +133,58 @@ typedef struct sim_stats {
     uint64_t sometimes[SIM_SOMETIMES_COUNT];
 } sim_stats;
 
+/* -- Orders: what a command line makes of a seed ----------------------------------------------- */
+
+typedef struct sim_orders {
+    uint64_t seed;
+    uint64_t fate;    /* 0, or another course of events under the same configuration */
+    uint64_t without; /* 1 << sim_fault: kinds of faults that are taken away */
+    int64_t chaos_us; /* the faults last no longer; 0 = as the seed chooses */
+    int32_t nodes;    /* at most so many; 0 = as the seed chooses */
+    bool client_go;   /* all candidates are client-go peers with its default timing, unexcused */
+    bool trace;
+    const char *only; /* a failure counts if its text has these words; NULL = every one does */
+} sim_orders;
+
 /* -- Configuration of a run -------------------------------------------------------------------- */
 
+#define SIM_FAULT_LIST(X)                                                                          \
+    X(SLOW, "slow", "answers take up to several time limits")                                      \
+    X(LATE, "late", "a request may arrive up to a minute later")                                   \
+    X(LOSS, "loss", "messages are lost")                                                           \
+    X(DUPLICATE, "duplicate", "requests are delivered twice")                                      \
+    X(PARTITION, "partition", "requests, answers or both are cut off for a while")                 \
+    X(RESET, "reset", "the connection ends, or the answer is no answer")                           \
+    X(REFUSE, "refuse", "no connection at all, said at once")                                      \
+    X(ERRORS, "errors", "429, 5xx")                                                                \
+    X(DENY, "deny", "401, 403, 404 namespace, 422")                                                \
+    X(ALTER, "alter", "the server stores another record than was sent")                            \
+    X(PAUSE, "pause", "SIGSTOP, SIGCONT; boot time goes on")                                       \
+    X(MACHINE, "machine", "the same for the machine: boot time stands, wall time jumps after")     \
+    X(CRASH, "crash", "a process is killed and started again")                                     \
+    X(RELEASE, "release", "a candidate is asked to release, and to contend again later")           \
+    X(WALL, "wall", "wall time steps")                                                             \
+    X(FROZEN, "frozen", "wall time stands")                                                        \
+    X(BACK, "back", "boot time is read a little too early once")                                   \
+    X(LAZY, "lazy", "the loop wakes late, and sometimes for nothing")                              \
+    X(BUSY, "busy", "no connection is free for a while")                                           \
+    X(LABELS, "labels", "the admin touches metadata")                                              \
+    X(STORM, "storm", "the admin does so every few ms for a while")                              \
+    X(EDIT, "edit", "the admin writes another holder")                                             \
+    X(CLEAR, "clear", "the admin empties the holder")                                              \
+    X(DELETE, "delete", "the admin deletes the Lease")                                             \
+    X(DURATION, "duration", "the admin writes another duration, or none")                          \
+    X(STRATEGY, "strategy", "the admin sets spec.strategy, and takes it away")
+
 typedef enum sim_fault {
-    SIM_FAULT_SLOW,      /* answers take up to several time limits */
-    SIM_FAULT_LATE,      /* a request may arrive up to a minute later */
-    SIM_FAULT_LOSS,
-    SIM_FAULT_DUPLICATE,
-    SIM_FAULT_PARTITION,
-    SIM_FAULT_RESET,     /* the connection ends, or the answer is no answer */
-    SIM_FAULT_REFUSE,    /* no connection at all, said at once */
-    SIM_FAULT_ERRORS,    /* 429, 5xx */
-    SIM_FAULT_DENY,      /* 401, 403, 404 namespace, 422 */
-    SIM_FAULT_ALTER,     /* the server stores another record than was sent */
-    SIM_FAULT_PAUSE,     /* SIGSTOP, SIGCONT; boot time goes on */
-    SIM_FAULT_MACHINE,   /* the same for the machine: boot time stands, wall time jumps after */
-    SIM_FAULT_CRASH,
-    SIM_FAULT_RELEASE,
-    SIM_FAULT_WALL,      /* wall time steps */
-    SIM_FAULT_FROZEN,    /* wall time stands */
-    SIM_FAULT_BACK,      /* boot time is read a little too early once */
-    SIM_FAULT_LAZY,      /* the loop wakes late, and sometimes for nothing */
-    SIM_FAULT_BUSY,      /* no connection is free for a while */
-    SIM_FAULT_LABELS,    /* the admin touches metadata */
-    SIM_FAULT_STORM,     /* ... every few milliseconds for a while */
-    SIM_FAULT_EDIT,      /* ... writes another holder */
-    SIM_FAULT_CLEAR,     /* ... empties the holder */
-    SIM_FAULT_DELETE,
-    SIM_FAULT_DURATION,  /* ... writes another duration, or none */
-    SIM_FAULT_STRATEGY,
+#define SIM_ENUM(name, word, text) SIM_FAULT_##name,
+    SIM_FAULT_LIST(SIM_ENUM)
+#undef SIM_ENUM
     SIM_FAULT_COUNT
 } sim_fault;
+
+const char *sim_fault_word(sim_fault fault);
+const char *sim_fault_text(sim_fault fault);
 
 typedef enum sim_skew {
     SIM_SKEW_NONE,    /* crystals: 200 ppm */
@@ -173,7 +194,7 @@ typedef enum sim_skew {
 } sim_skew;
 
 typedef struct sim_config {
-    uint32_t faults; /* 1 << sim_fault */
+    uint64_t faults; /* 1 << sim_fault */
     sim_skew skew;
     int64_t rho_ppm;
     int64_t slowest_ppm;     /* the slowest clock runs that much behind true time */
@@ -371,11 +392,11 @@ typedef enum sim_phase {
 } sim_phase;
 
 typedef struct sim_world {
-    uint64_t seed;
-    bool trace;
+    sim_orders orders;
     unsigned char fill; /* what uninitialised memory of the core holds */
     bool failed;
     char failure[320];
+    const char *failed_check; /* the same for all failures of one check */
     sim_stats *stats;
     uint64_t hash;
     int64_t now_us;
@@ -475,7 +496,7 @@ void sim_fault_server(sim_world *world);
 void sim_fault_admin(sim_world *world);
 
 /* world.c */
-void sim_world_run(sim_world *world, sim_stats *stats, uint64_t seed, bool trace,
+void sim_world_run(sim_world *world, sim_stats *stats, const sim_orders *orders,
                    unsigned char fill);
 
 #endif

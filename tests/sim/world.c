@@ -101,10 +101,12 @@ static void world_depose(sim_world *world) {
     const sim_node *before = world->former >= 0 ? &world->nodes[world->former] : NULL;
     if (leader < 0) {
         sim_fail(world, NULL, "the leader is gone without any fault");
+        world_enter(world, SIM_PHASE_DONE, 0);
         return;
     }
     if (before && before->shadow.released && !before->shadow.release_told) {
         sim_fail(world, before, "its release has no end");
+        world_enter(world, SIM_PHASE_DONE, 0);
         return;
     }
     sim_node *node = &world->nodes[leader];
@@ -176,6 +178,7 @@ static void world_phase_over(sim_world *world) {
     case SIM_PHASE_RELEASE:
         sim_fail(world, NULL, "no leader within %" PRId64 " ms",
                  (world->phase_until_us - world->phase_began_us) / 1000);
+        world_enter(world, SIM_PHASE_DONE, 0);
         break;
     case SIM_PHASE_DONE: break;
     }
@@ -183,20 +186,22 @@ static void world_phase_over(sim_world *world) {
 
 /* -- The loop ---------------------------------------------------------------------------------- */
 
-static void world_begin(sim_world *world, sim_stats *stats, uint64_t seed, bool trace,
+static void world_begin(sim_world *world, sim_stats *stats, const sim_orders *orders,
                         unsigned char fill) {
     memset(world, 0, sizeof *world);
-    world->seed = seed;
-    world->trace = trace;
+    world->orders = *orders;
     world->fill = fill;
     world->stats = stats;
-    world->hash = seed;
+    world->hash = orders->seed;
     world->former = -1;
-    sim_random root = {seed};
+    sim_random root = {orders->seed};
     sim_random *streams[] = {&world->random_config, &world->random_net, &world->random_server,
                              &world->random_fault, &world->random_core, &world->random_peer};
     for (size_t i = 0; i < sizeof streams / sizeof streams[0]; i++) {
         streams[i]->state = sim_random_next(&root);
+        if (streams[i] == &world->random_config) {
+            root.state += orders->fate * UINT64_C(0xd1342543de82ef95);
+        }
     }
     sim_net_init(world);
     sim_server_init(world);
@@ -208,6 +213,11 @@ static void world_begin(sim_world *world, sim_stats *stats, uint64_t seed, bool 
               world->config.rho_ppm, world->config.strict_creation ? ", strict creation" : "",
               world->config.twins ? ", twins" : "", world->config.opaque ? ", opaque" : "",
               world->config.mixed ? ", mixed" : "", world->config.peers ? ", peers" : "");
+    for (uint32_t fault = 0; fault < SIM_FAULT_COUNT; fault++) {
+        if ((world->config.faults >> fault & 1u) == 0) continue;
+        sim_trace(world, NULL, "fault %s: %s", sim_fault_word((sim_fault)fault),
+                  sim_fault_text((sim_fault)fault));
+    }
     for (int32_t i = 0; i < world->node_count; i++) {
         const sim_node *node = &world->nodes[i];
         sim_trace(world, NULL, "node %c: D %d V %d P %d A %d tau %d, clock %+" PRId64 " ppm%s",
@@ -259,9 +269,9 @@ static void world_turn(sim_world *world) {
     }
 }
 
-void sim_world_run(sim_world *world, sim_stats *stats, uint64_t seed, bool trace,
+void sim_world_run(sim_world *world, sim_stats *stats, const sim_orders *orders,
                    unsigned char fill) {
-    world_begin(world, stats, seed, trace, fill);
+    world_begin(world, stats, orders, fill);
     world->node_fault_us = world->config.fault_gap_us;
     world->net_fault_us = world->config.fault_gap_us / 2;
     world->server_fault_us = world->config.fault_gap_us / 3;
@@ -271,7 +281,10 @@ void sim_world_run(sim_world *world, sim_stats *stats, uint64_t seed, bool trace
         world_turn(world);
         stats->events++;
         world_watch_phase(world);
-        if (stats->events - began > WORLD_MAX_EVENTS) sim_fail(world, NULL, "the run has no end");
+        if (stats->events - began > WORLD_MAX_EVENTS) {
+            sim_fail(world, NULL, "the run has no end");
+            world_enter(world, SIM_PHASE_DONE, 0);
+        }
     }
     stats->runs++;
     stats->simulated_us += (uint64_t)world->now_us;

@@ -233,7 +233,8 @@ static void check_acquired(sim_world *world, sim_node *node) {
 
 /* Wall time that ran ahead of boot time shortens validity, and a renewal is due at once. */
 static bool check_wall_may_run_ahead(const sim_world *world) {
-    uint32_t ahead = 1u << SIM_FAULT_WALL | 1u << SIM_FAULT_MACHINE | 1u << SIM_FAULT_BACK;
+    const uint64_t ahead = UINT64_C(1) << SIM_FAULT_WALL | UINT64_C(1) << SIM_FAULT_MACHINE |
+                           UINT64_C(1) << SIM_FAULT_BACK;
     return (world->config.faults & ahead) != 0;
 }
 

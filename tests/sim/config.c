@@ -11,6 +11,10 @@ static int64_t config_range(sim_world *world, int64_t low, int64_t high) {
     return sim_random_range(&world->random_config, low, high);
 }
 
+static uint64_t config_bit(sim_fault fault) {
+    return UINT64_C(1) << fault;
+}
+
 /* Few faults give deep runs, many give wild ones. */
 static uint64_t config_faults(sim_world *world) {
     static const int32_t densities[] = {0, 60, 150, 250, 250, 400, 600};
@@ -20,8 +24,8 @@ static uint64_t config_faults(sim_world *world) {
         if (config_chance(world, density)) faults |= config_bit((sim_fault)fault);
     }
     /* Without any of these there is one election in a run. */
-    if (config_chance(world, 700)) faults |= UINT64_C(1) << SIM_FAULT_CRASH;
-    if (config_chance(world, 500)) faults |= UINT64_C(1) << SIM_FAULT_RELEASE;
+    if (config_chance(world, 700)) faults |= config_bit(SIM_FAULT_CRASH);
+    if (config_chance(world, 500)) faults |= config_bit(SIM_FAULT_RELEASE);
     return faults;
 }
 
@@ -81,14 +85,14 @@ static void config_clock(sim_world *world, sim_node *node) {
     }
     int64_t wall_us = INT64_C(1790000000000000) + config_range(world, -3000000, 3000000);
     node->clock.wall_offset_us = wall_us - node->clock.origin_us;
-    if ((world->config.faults >> SIM_FAULT_FROZEN & 1u) != 0 && config_chance(world, 500)) {
+    if ((world->config.faults & config_bit(SIM_FAULT_FROZEN)) != 0 && config_chance(world, 500)) {
         node->clock.wall_frozen_us = wall_us;
     }
 }
 
 static void config_skew(sim_world *world) {
     sim_config *config = &world->config;
-    bool machine = (config->faults >> SIM_FAULT_MACHINE & 1u) != 0;
+    bool machine = (config->faults & config_bit(SIM_FAULT_MACHINE)) != 0;
     config->skew = (sim_skew)config_range(world, SIM_SKEW_NONE, SIM_SKEW_EXTREME);
     if (config_chance(world, 20)) config->skew = SIM_SKEW_BEYOND;
     /* A pause that wall time betrays cannot be told from a clock that runs wrong by as much. */
@@ -138,7 +142,7 @@ static void config_nodes(sim_world *world) {
 static void config_obey(sim_world *world) {
     const sim_orders *orders = &world->orders;
     sim_config *config = &world->config;
-    config->faults &= ~(uint32_t)orders->without;
+    config->faults &= ~orders->without;
     if (orders->chaos_us != 0 && orders->chaos_us < config->chaos_us) {
         config->chaos_us = orders->chaos_us;
     }
@@ -154,9 +158,9 @@ void sim_configure(sim_world *world) {
     config->mixed = config_chance(world, 150);
     config->peers = config_chance(world, 100) || world->orders.client_go;
     /* Who waits out a uid waits for his own duration: it must be that of all. */
-    if (config->mixed) config->faults &= ~(UINT64_C(1) << SIM_FAULT_DELETE);
-    if ((config->faults >> SIM_FAULT_MACHINE & 1u) != 0) {
-        config->faults &= ~(UINT64_C(1) << SIM_FAULT_WALL | UINT64_C(1) << SIM_FAULT_FROZEN);
+    if (config->mixed) config->faults &= ~config_bit(SIM_FAULT_DELETE);
+    if ((config->faults & config_bit(SIM_FAULT_MACHINE)) != 0) {
+        config->faults &= ~(config_bit(SIM_FAULT_WALL) | config_bit(SIM_FAULT_FROZEN));
     }
     config_nodes(world);
     config_skew(world);

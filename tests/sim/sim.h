@@ -169,12 +169,18 @@ typedef struct sim_orders {
     X(LAZY, "lazy", "the loop wakes late, and sometimes for nothing")                              \
     X(BUSY, "busy", "no connection is free for a while")                                           \
     X(LABELS, "labels", "the admin touches metadata")                                              \
-    X(STORM, "storm", "the admin does so every few ms for a while")                              \
+    X(STORM, "storm", "the admin does so every few ms for a while")                                \
     X(EDIT, "edit", "the admin writes another holder")                                             \
     X(CLEAR, "clear", "the admin empties the holder")                                              \
     X(DELETE, "delete", "the admin deletes the Lease")                                             \
     X(DURATION, "duration", "the admin writes another duration, or none")                          \
-    X(STRATEGY, "strategy", "the admin sets spec.strategy, and takes it away")
+    X(STRATEGY, "strategy", "the admin sets spec.strategy, and takes it away")                     \
+    X(FINALIZER, "finalizer", "the admin deletes a Lease that a finalizer keeps for a while")      \
+    X(REPLACE, "replace", "a tool writes back a copy that it has kept, without uid or version")    \
+    X(STALE, "stale", "several front ends, which answer reads from their caches")                  \
+    X(RATE, "rate", "a clock begins to run at another rate")                                       \
+    X(FORK, "fork", "a process forks, and the child lives on")                                     \
+    X(CLONE, "clone", "a machine is cloned, and both run on")
 
 typedef enum sim_fault {
 #define SIM_ENUM(name, word, text) SIM_FAULT_##name,

@@ -162,17 +162,8 @@ static void forbid_path(const struct context *context) {
         lower[length] = (char)(method[length] | 0x20);
     }
     lower[length] = '\0';
-    lease__put(&buf, "forbidden: User \"");
-    if (context->who == USER_ACCOUNT) {
-        lease__put(&buf, "system:serviceaccount:");
-        lease__put(&buf, context->state->ns);
-        lease__put(&buf, ":lease");
-    } else {
-        lease__put(&buf, "system:anonymous");
-    }
-    lease__put(&buf, "\" cannot ");
-    lease__put(&buf, lower);
-    lease__put(&buf, " path ");
+    devapi_put_forbidden(&buf, context, lower);
+    lease__put(&buf, "path ");
     devapi_put_go_text(&buf, context->request->path);
     memset(&status, 0, sizeof status);
     status.code = 403;

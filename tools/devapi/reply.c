@@ -139,6 +139,20 @@ void devapi_reply_about(const struct context *context, int code, const char *rea
     devapi_reply_status(context->reply, &status);
 }
 
+void devapi_put_forbidden(lease__buf *out, const struct context *context, const char *verb) {
+    lease__put(out, "forbidden: User \"");
+    if (context->who == USER_ACCOUNT) {
+        lease__put(out, "system:serviceaccount:");
+        lease__put(out, context->state->ns);
+        lease__put(out, ":lease");
+    } else {
+        lease__put(out, "system:anonymous");
+    }
+    lease__put(out, "\" cannot ");
+    lease__put(out, verb);
+    lease__put(out, " ");
+}
+
 void devapi_reply_text(struct reply *reply, int code, const char *text) {
     reply->code = code;
     reply->content_type = "text/plain; charset=utf-8";

@@ -192,6 +192,8 @@ void devapi_reply_error(struct reply *reply, int code, const char *reason, const
 /* About a Lease: details name it. */
 void devapi_reply_about(const struct context *context, int code, const char *reason,
                         const char *message);
+/* Begins the message of a 403: who may not do what; what it is done to follows. */
+void devapi_put_forbidden(lease__buf *out, const struct context *context, const char *verb);
 void devapi_reply_text(struct reply *reply, int code, const char *text);
 /* The whole answer; pretty when the client wants it so. */
 void devapi_reply_finish(const struct context *context, const struct reply *reply,

@@ -132,17 +132,9 @@ void devapi_reply_forbidden(const struct context *context, const char *verb_name
     const struct target *target = &context->target;
     lease__buf buf = lease__buf_make(message, sizeof message);
     put_target(context, &buf);
-    lease__put(&buf, " is forbidden: User \"");
-    if (context->who == USER_ACCOUNT) {
-        lease__put(&buf, "system:serviceaccount:");
-        lease__put(&buf, context->state->ns);
-        lease__put(&buf, ":lease");
-    } else {
-        lease__put(&buf, "system:anonymous");
-    }
-    lease__put(&buf, "\" cannot ");
-    lease__put(&buf, verb_name);
-    lease__put(&buf, " resource \"");
+    lease__put(&buf, " is ");
+    devapi_put_forbidden(&buf, context, verb_name);
+    lease__put(&buf, "resource \"");
     lease__put(&buf, target->resource);
     if (target->subresource[0] != '\0') lease__put(&buf, "/");
     lease__put(&buf, target->subresource);

@@ -42,6 +42,7 @@ EXAMPLES += $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 endif
 UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
+LITMUS := $(call programs,tests/litmus,*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 TOOLS := $(B)/lease $(B)/devapi $(B)/beat
 # The end-to-end scripts find the programs by these.
@@ -61,7 +62,8 @@ demo: ## the main job: three candidates on a TLS API server, one killed, one fro
 	@$(B)/demo_tool
 test: ## everything that runs without a cluster, in a few minutes
 	@tools/setup
-	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) io' '$(MAKE) e2e'
+	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) litmus' '$(MAKE) io' \
+	    '$(MAKE) e2e'
 test-cluster: $(TOOLS) ## against a real kube-apiserver and etcd (needs Go, builds them once)
 	@tests/cluster/run
 
@@ -72,6 +74,8 @@ io: $(IO) ## scripted transports and servers
 	@tools/suite $(call wrapped,$(IO))
 sim: $(B)/test_sim ## electors against a modelled server in virtual time
 	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_ARGS)' tests/sim/mutants
+litmus: $(LITMUS) ## many threads ask while leadership changes; the fences under every order
+	@tools/suite $(call wrapped,$(LITMUS))
 e2e: $(TOOLS) ## the tool against the development API server over TLS
 	@tools/suite tests/e2e/run tests/e2e/conformance.sh
 compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbols
@@ -85,13 +89,13 @@ check: ## style and layering, as far as a machine can tell
 	@tools/check
 
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
-asan: ## unit, io and e2e with the address and undefined behaviour sanitizers
+asan: ## unit, litmus, io and e2e with the address and undefined behaviour sanitizers
 	@+$(MAKE) sanitized BUILD=build/asan \
 	    CFLAGS='$(SANITIZED) -fsanitize=address,undefined'
 tsan: ## the same with the thread sanitizer
 	@+$(MAKE) sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -Wno-tsan -fsanitize=thread'
 sanitized:
-	@+tools/suite '$(MAKE) unit' '$(MAKE) io' '$(MAKE) e2e'
+	@+tools/suite '$(MAKE) unit' '$(MAKE) litmus' '$(MAKE) io' '$(MAKE) e2e'
 valgrind: all ## the same under valgrind
 	@+WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(MAKE) sanitized
 
@@ -120,11 +124,7 @@ $(B)/demo_tool: $(B)/tools/demo.o
 $(B)/examples/%: $(B)/examples/%.o $(LLHTTP_O)
 	$(link)
 $(B)/examples/07_cplusplus: private CC = $(CXX)
-$(B)/unit/%: $(B)/tests/unit/%.o $(LLHTTP_O)
-	$(link)
-$(B)/io/%: $(B)/tests/io/%.o $(LLHTTP_O)
-	$(link)
-$(B)/bench/%: $(B)/tests/bench/%.o $(LLHTTP_O)
+$(B)/%: $(B)/tests/%.o $(LLHTTP_O)
 	$(link)
 $(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)
@@ -141,5 +141,5 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help demo test test-cluster examples unit io sim e2e compile static bench check asan \
-    tsan sanitized valgrind install dist clean
+.PHONY: all help demo test test-cluster examples unit io sim litmus e2e compile static bench check \
+    asan tsan sanitized valgrind install dist clean

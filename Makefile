@@ -45,10 +45,12 @@ IO := $(call programs,tests/io,test_*.c)
 LITMUS := $(call programs,tests/litmus,*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 TOOLS := $(B)/lease $(B)/devapi $(B)/beat
+SERVERLESS := $(addprefix $(B)/examples/,03_core_only 04_fencing 06_own_backend)
 # The end-to-end scripts find the programs by these.
 export LEASE_BIN = $(abspath $(B)/lease)
 export DEVAPI_BIN = $(abspath $(B)/devapi)
 export BEAT_BIN = $(abspath $(B)/beat)
+export EXAMPLES_DIR = $(abspath $(B)/examples)
 
 all: $(TOOLS) $(EXAMPLES) ## build the lease tool, the development API server and the examples
 
@@ -76,8 +78,8 @@ sim: $(B)/test_sim ## electors against a modelled server in virtual time
 	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_ARGS)' tests/sim/mutants
 litmus: $(LITMUS) ## many threads ask while leadership changes; the fences under every order
 	@tools/suite $(call wrapped,$(LITMUS))
-e2e: $(TOOLS) ## the tool against the development API server over TLS
-	@tools/suite tests/e2e/run tests/e2e/conformance.sh
+e2e: $(TOOLS) $(SERVERLESS) ## the tool against the development API server over TLS
+	@tools/suite tests/e2e/run tests/e2e/examples.sh tests/e2e/conformance.sh
 compile: $(LLHTTP_O) ## C11, C++17, every option, two compilers, exported symbols
 	@CC='$(CC)' INCLUDES='$(INCLUDES)' LIBS='$(LLHTTP_O) $(LIBS)' tests/compile/run
 static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6

@@ -3,8 +3,9 @@
  * A leader asks lease_is_leader, hears yes, and is paused before it writes: a swapped-out page, a
  * stopped virtual machine. Meanwhile another takes over. No lease can recall a write that is on its
  * way already, so the store has to: it remembers the highest token and refuses a lower one (Martin
- * Kleppmann, "How to do distributed locking"). Two candidates, a real clock, and a Lease in memory
- * instead of a cluster; takes two seconds, and fails if the late write comes through:
+ * Kleppmann, "How to do distributed locking"). Beside it stands a store that does not look. Two
+ * candidates, a real clock, and a Lease in memory instead of a cluster; takes two seconds, and
+ * fails if the late write comes through where it must not:
  *
  *     make examples && build/examples/04_fencing
  */
@@ -17,18 +18,26 @@
 /* The resource that must not be written by two at once. In yours the comparison is part of the
  * write itself: UPDATE ... WHERE token <= ?, a condition on the object's generation, a CAS loop. */
 typedef struct store {
+    const char *name;
+    bool fenced;
     uint64_t highest_token;
     char value[32];
 } store;
 
-static bool store_write(store *self, uint64_t token, const char *value) {
+static void store_write(store *self, uint64_t token, const char *value) {
     const bool stale = token == 0 || token < self->highest_token;
-    printf("  store: %s from token %" PRIu64 ", the highest is %" PRIu64 ": %s\n", value, token,
-           self->highest_token, stale ? "REFUSED" : "written");
-    if (stale) return false;
-    self->highest_token = token;
+    const bool refused = self->fenced && stale;
+    printf("  %s: %s from token %" PRIu64 ", the highest is %" PRIu64 ": %s\n", self->name, value,
+           token, self->highest_token, refused ? "REFUSED" : "written");
+    if (refused) return;
+    if (!stale) self->highest_token = token;
     snprintf(self->value, sizeof self->value, "%s", value);
-    return true;
+}
+
+enum { FENCED, CARELESS, STORE_COUNT };
+
+static void write_all(store *stores, uint64_t token, const char *value) {
+    for (int i = 0; i < STORE_COUNT; i++) store_write(&stores[i], token, value);
 }
 
 typedef struct candidate {
@@ -43,7 +52,7 @@ static bool candidate_start(candidate *self, lease_memory *memory, const char *i
                              .ns = "default",
                              .identity = identity,
                              .lease_duration_ms = 2000,
-                             .renew_deadline_ms = 1200,
+                             .renew_deadline_ms = 1500,
                              .retry_period_ms = 200};
     lease_error error;
     if (lease_client_create(&client_desc, &self->client, &error) == LEASE_OK &&
@@ -63,10 +72,11 @@ static bool wait_until_leader(candidate *self, int tries) {
 }
 
 static bool play(candidate *alice, candidate *bob) {
-    store disk = {0};
+    store stores[STORE_COUNT] = {[FENCED] = {.name = "fenced store  ", .fenced = true},
+                                 [CARELESS] = {.name = "careless store"}};
     if (!wait_until_leader(alice, 50)) return false;
     puts("alice leads and writes");
-    if (!store_write(&disk, lease_token(alice->leadership), "alice 1")) return false;
+    write_all(stores, lease_token(alice->leadership), "alice 1");
 
     /* The question, its answer, and the token that goes with the answer ... */
     const uint64_t token = lease_token(alice->leadership);
@@ -75,14 +85,17 @@ static bool play(candidate *alice, candidate *bob) {
 
     if (!wait_until_leader(bob, 100)) return false;
     puts("bob has waited out her Lease, leads and writes");
-    if (!store_write(&disk, lease_token(bob->leadership), "bob 1")) return false;
+    write_all(stores, lease_token(bob->leadership), "bob 1");
 
-    /* ... and the write, too late. Had she asked again, she would have heard the truth: */
-    printf("alice wakes up; asked now, lease_is_leader says %s. But she has asked before:\n",
-           lease_is_leader(alice->leadership) ? "true" : "false");
-    const bool refused = !store_write(&disk, token, "alice 2");
-    printf("the store holds \"%s\"\n", disk.value);
-    return refused && !lease_is_leader(alice->leadership) && strcmp(disk.value, "bob 1") == 0;
+    /* ... and the write, too late. Had she asked again, she would have heard the truth. */
+    const bool late = !lease_is_leader(alice->leadership);
+    printf("alice wakes up; lease_is_leader says %s, but she has asked before, and writes\n",
+           late ? "false" : "true");
+    write_all(stores, token, "alice 2");
+    printf("fenced: \"%s\"; careless: \"%s\", and bob's write is lost\n", stores[FENCED].value,
+           stores[CARELESS].value);
+    return late && strcmp(stores[FENCED].value, "bob 1") == 0 &&
+           strcmp(stores[CARELESS].value, "alice 2") == 0;
 }
 
 int main(void) {

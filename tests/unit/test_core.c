@@ -936,6 +936,44 @@ TEST(the_second_of_renew_time_always_changes) {
     }
 }
 
+/* A deadline so near leaves no whole second between two renewals. */
+TEST(renewals_within_a_second_have_times_of_their_own) {
+    defaults();
+    desc.lease_duration_ms = 1000;
+    desc.renew_deadline_ms = 600;
+    desc.retry_period_ms = 100;
+    desc.stop_budget_ms = 100;
+    lead();
+    for (int n = 0; n < 10; n++) {
+        const int64_t last = written.renew_time_us;
+        const int64_t gap = out.wake_ms - now;
+        CHECK_INT(gap, 300);
+        wall_add -= gap * 1000; /* frozen */
+        tick_at(out.wake_ms);
+        CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+        CHECK(written.renew_time_us / 1000 > last / 1000);
+        CHECK(written.renew_time_us <= last + gap * 1000 + 2000); /* no further ahead than time */
+        acknowledge();
+    }
+}
+
+TEST(renew_time_follows_a_wall_clock_that_was_far_ahead) {
+    static const int64_t ahead[] = {30, 3600};
+    for (size_t i = 0; i < LEASE__COUNT(ahead); i++) {
+        CASE("%d s", (int)ahead[i]);
+        defaults();
+        wall_add = ahead[i] * 1000000;
+        lead();
+        const int64_t last = written.renew_time_us;
+        wall_add = 0; /* set right */
+        CHECK(until_action(now + P));
+        if (i == 0) CHECK(written.renew_time_us > last);
+        else CHECK_INT(written.renew_time_us, WALL + now * 1000);
+        acknowledge();
+        CHECK(event(LEASE_CORE_RENEWED));
+    }
+}
+
 TEST(unanswered_writes_have_times_of_their_own) {
     int64_t seen[40];
     int count = 0;
@@ -1047,6 +1085,44 @@ TEST(a_release_after_an_unanswered_write_looks_first) {
         acknowledge();
         check_released();
     }
+}
+
+TEST(a_release_while_an_unanswered_take_is_looked_for_gives_it_back) {
+    defaults();
+    begin();
+    fail(LEASE_NOT_FOUND);
+    const lease_record mine = stored();
+    fail_open_write(LEASE_TIMEOUT);
+    CHECK_INT(out.action, LEASE_ACTION_READ);
+    kind(LEASE_INPUT_RELEASE);
+    CHECK(!event(LEASE_CORE_RELEASED));
+    shown(&mine);
+    CHECK(!event(LEASE_CORE_ACQUIRED));
+    check_release_write();
+    acknowledge();
+    check_released();
+}
+
+/* A take that was looked for and not found comes late, when the release is complete. */
+TEST(a_write_that_comes_after_the_release_leads_nothing) {
+    defaults();
+    begin();
+    const lease_record unheld = held_by("", 15);
+    shown(&unheld);
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+    const lease_record late = stored();
+    fail_open_write(LEASE_TIMEOUT);
+    CHECK_INT(out.action, LEASE_ACTION_READ);
+    hold = true;
+    shown(&unheld);
+    kind(LEASE_INPUT_RELEASE);
+    hold = false;
+    tick_at(now + P);
+    CHECK_INT(out.action, LEASE_ACTION_READ);
+    shown(&late);
+    CHECK(!event(LEASE_CORE_ACQUIRED | LEASE_CORE_DUPLICATE));
+    CHECK_INT(out.valid_until_ms, 0);
+    CHECK(!core.range.held);
 }
 
 TEST(a_release_never_touches_the_write_of_another) {
@@ -1196,6 +1272,21 @@ TEST(contending_during_a_release_ends_the_release_first) {
     acknowledge();
     CHECK(event(LEASE_CORE_RELEASED));
     CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+    CHECK_STR(out.write.holder_identity, "me");
+    acknowledge();
+    CHECK(event(LEASE_CORE_ACQUIRED));
+}
+
+TEST(contending_before_the_last_renewal_is_answered_gives_back_first) {
+    defaults();
+    renewing();
+    kind(LEASE_INPUT_RELEASE);
+    kind(LEASE_INPUT_CONTEND);
+    acknowledge();
+    CHECK(!event(LEASE_CORE_ACQUIRED | LEASE_CORE_RENEWED | LEASE_CORE_RELEASED));
+    check_release_write();
+    acknowledge();
+    CHECK(event(LEASE_CORE_RELEASED));
     CHECK_STR(out.write.holder_identity, "me");
     acknowledge();
     CHECK(event(LEASE_CORE_ACQUIRED));
@@ -1374,6 +1465,35 @@ TEST(strict_creation_steps_down_when_the_lease_is_gone) {
     CHECK_STR(out.write.holder_identity, "");
 }
 
+/* Our record, made anew from a copy. Only strict_creation minds: without it a late copy of our own
+ * creation can do the same. */
+TEST(strict_creation_knows_its_lease_by_the_uid) {
+    static const struct {
+        bool strict;
+        const char *uid;
+        bool lost;
+    } rows[] = {{true, "uid-1", false}, {true, "uid-2", true}, {false, "uid-2", false}};
+    for (size_t i = 0; i < LEASE__COUNT(rows); i++) {
+        CASE("%zu", i);
+        defaults();
+        desc.strict_creation = rows[i].strict;
+        begin();
+        const lease_record unheld = held_by("", 15);
+        shown(&unheld);
+        if (out.action == LEASE_ACTION_NONE) first_write_ms(now + 60000, &unheld);
+        acknowledge();
+        CHECK(until_action(now + P));
+        fail(LEASE_CONFLICT);
+        lease_record anew = core.seen;
+        lease__copy(anew.uid, sizeof anew.uid, rows[i].uid);
+        set_version(&anew);
+        shown(&anew);
+        CHECK(event(LEASE_CORE_FOREIGN_WRITE));
+        if (rows[i].lost) check_lost(LEASE_REASON_DUPLICATE, now);
+        else CHECK_STR(out.write.uid, rows[i].uid);
+    }
+}
+
 /* -- The fencing token (10) -------------------------------------------------------------------- */
 
 TEST(the_token_is_the_version_of_the_acquiring_write) {
@@ -1532,7 +1652,7 @@ TEST(a_refused_write_that_shows_up_all_the_same_is_ours) {
 /* What never left us cannot be the write that a read shows. */
 TEST(a_write_that_was_never_sent_is_forgotten) {
     static const lease_status statuses[] = {LEASE_CONNECT, LEASE_RESOLVE, LEASE_TLS,
-                                            LEASE_CERTIFICATE, LEASE_TOO_LARGE};
+                                            LEASE_CERTIFICATE, LEASE_TOO_LARGE, LEASE_STOPPED};
     for (size_t i = 0; i < LEASE__COUNT(statuses); i++) {
         CASE("%s", lease_status_name(statuses[i]));
         defaults();
@@ -1581,6 +1701,44 @@ TEST(a_read_back_that_is_too_old_gives_no_validity) {
     CHECK_INT(out.action, LEASE_ACTION_UPDATE); /* ours all the same: renewed without a wait */
 }
 
+/* A cache that is behind shows an earlier write of ours again, after a later one was found. */
+TEST(a_read_that_goes_back_changes_no_deadline) {
+    defaults();
+    renewing();
+    const lease_record first = stored();
+    fail_open_write(LEASE_CLOSED);
+    shown(&first);
+    CHECK(until_action(now + P));
+    const lease_record second = stored();
+    fail_open_write(LEASE_CLOSED);
+    shown(&second);
+    CHECK(event(LEASE_CORE_RENEWED));
+    const int64_t until = out.valid_until_ms;
+    CHECK(until_action(now + P));
+    fail_open_write(LEASE_CLOSED);
+    CHECK_INT(out.action, LEASE_ACTION_READ);
+    shown(&first);
+    CHECK(!event(LEASE_CORE_RENEWED | LEASE_CORE_LOST | LEASE_CORE_DUPLICATE));
+    CHECK_INT(out.valid_until_ms, until);
+}
+
+TEST(a_write_is_read_back_once) {
+    defaults();
+    renewing();
+    lease_record mine = stored();
+    fail_open_write(LEASE_CLOSED);
+    shown(&mine);
+    CHECK(event(LEASE_CORE_READ_BACK));
+    const int64_t until = out.valid_until_ms;
+    CHECK(until_action(now + P));
+    fail(LEASE_CONFLICT);
+    set_version(&mine); /* a label on it */
+    shown(&mine);
+    CHECK(!event(LEASE_CORE_READ_BACK | LEASE_CORE_RENEWED | LEASE_CORE_LOST));
+    CHECK(event(LEASE_CORE_FOREIGN_WRITE));
+    CHECK_INT(out.valid_until_ms, until);
+}
+
 TEST(a_driver_that_brings_no_answer_does_not_stop_the_elector) {
     defaults();
     renewing();
@@ -1616,6 +1774,34 @@ TEST(answers_to_old_requests_are_ignored) {
         step(&in);
         CHECK_INT(core.pending, LEASE_ACTION_READ);
     }
+}
+
+TEST(an_answer_to_the_last_write_is_none_to_this_one) {
+    defaults();
+    renewing();
+    lease_core_input in;
+    memset(&in, 0, sizeof in);
+    in.kind = LEASE_INPUT_WRITE_DONE;
+    in.request_id = core.requests;
+    acknowledge();
+    CHECK(until_action(now + P));
+    CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+    const int64_t until = out.valid_until_ms;
+    const lease_record mine = stored();
+    in.record = &mine;
+    step(&in);
+    CHECK_INT(out.valid_until_ms, until);
+    CHECK_INT(core.pending, LEASE_ACTION_UPDATE);
+}
+
+TEST(an_unknown_input_is_no_more_than_time) {
+    defaults();
+    lead();
+    kind((lease_input_kind)99);
+    CHECK_INT(out.events, 0);
+    now = out.valid_until_ms;
+    kind((lease_input_kind)99);
+    CHECK(event(LEASE_CORE_LOST));
 }
 
 /* -- What the server stored -------------------------------------------------------------------- */
@@ -1808,6 +1994,15 @@ TEST(an_error_that_ends_is_forgotten) {
     CHECK_INT(out.wake_ms, now + P);
 }
 
+TEST(failures_without_end_are_counted_no_further) {
+    defaults();
+    begin();
+    core.failures = INT32_MAX;
+    fail(LEASE_FORBIDDEN);
+    CHECK_INT(core.failures, INT32_MAX);
+    CHECK_INT(out.wake_ms, now + 30000);
+}
+
 TEST(requests_held_back_come_when_there_is_room) {
     defaults();
     lead();
@@ -1818,6 +2013,15 @@ TEST(requests_held_back_come_when_there_is_room) {
     hold = false;
     tick_at(now + 5);
     CHECK_INT(out.action, LEASE_ACTION_UPDATE);
+}
+
+TEST(holding_back_moves_nothing_that_is_not_due) {
+    defaults();
+    lead();
+    const int64_t due = out.wake_ms;
+    hold = true;
+    tick_at(now + 1);
+    CHECK_INT(out.wake_ms, due);
 }
 
 /* -- Coordinated election, observers (14) ------------------------------------------------------ */
@@ -2029,6 +2233,19 @@ TEST(another_holder_closes_the_range_at_once) {
     CHECK(!open);
     suffer(LEASE_TIMEOUT, 60000);
     CHECK(!range_at(now, &range, &open)); /* and silence does not bring it back */
+}
+
+/* No record shows any more that we are the last holder. */
+TEST(an_absent_lease_ends_the_silence) {
+    defaults();
+    renewing();
+    fail_open_write(LEASE_TIMEOUT);
+    CHECK(core.range.silent);
+    CHECK_INT(out.action, LEASE_ACTION_READ);
+    fail(LEASE_NOT_FOUND);
+    CHECK_INT(out.action, LEASE_ACTION_CREATE);
+    CHECK(out.valid_until_ms != 0);
+    CHECK(!core.range.silent);
 }
 
 TEST(an_answer_of_any_kind_ends_failing_open) {

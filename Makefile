@@ -44,6 +44,8 @@ UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
 LITMUS := $(call programs,tests/litmus,*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
+SIM_SEEDS := --seeds tests/sim/seeds
+SIM_ARGS ?= --elections 1000000
 TOOLS := $(B)/lease $(B)/devapi $(B)/beat
 SERVERLESS := $(addprefix $(B)/examples/,03_core_only 04_fencing 06_own_backend)
 # The end-to-end scripts find the programs by these.
@@ -74,8 +76,14 @@ unit: $(UNIT) ## section by section, the implementation included
 	@tools/suite $(call wrapped,$(UNIT))
 io: $(IO) ## scripted transports and servers
 	@tools/suite $(call wrapped,$(IO))
-sim: $(B)/test_sim ## electors against a modelled server in virtual time
-	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_ARGS)' tests/sim/mutants
+sim: $(B)/test_sim ## electors against a modelled server in virtual time; SEED=n tells one run
+ifdef SEED
+	@$(B)/test_sim --trace --seed $(SEED)
+else
+	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_SEEDS) $(SIM_ARGS)' tests/sim/mutants
+endif
+soak: $(B)/test_sim ## the same on fresh seeds until it is stopped; what fails goes to build/soak
+	@$(B)/test_sim $(SIM_SEEDS) --soak --seed "$$(date +%s)000000" --save $(B)/soak
 litmus: $(LITMUS) ## many threads ask while leadership changes; the fences under every order
 	@tools/suite $(call wrapped,$(LITMUS))
 e2e: $(TOOLS) $(SERVERLESS) ## the tool against the development API server over TLS
@@ -143,5 +151,5 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help demo test test-cluster examples unit io sim litmus e2e compile static bench check \
-    asan tsan sanitized valgrind install dist clean
+.PHONY: all help demo test test-cluster examples unit io sim soak litmus e2e compile static bench \
+    check asan tsan sanitized valgrind install dist clean

@@ -154,6 +154,7 @@ static void judge_pair(sim_world *world, const sim_node *old, const sim_node *fr
     sim_trace(world, fresh, "leads beside %s, excused: %s", old->identity,
               sim_sometimes_text(excuse));
     sim_hit(world, excuse);
+    world->stats->overlaps[excuse]++;
     if (left_ms > world->stats->longest_overlap_ms[excuse]) {
         world->stats->longest_overlap_ms[excuse] = left_ms;
     }

@@ -15,7 +15,9 @@
  *   config.c  what a seed chooses before the run: candidates, timing, clocks, kinds of faults
  *   fault.c   which faults come when
  *   world.c   the phases of a run, and its loop
- *   main.c    run sets, options, the summary
+ *   crew.c    run sets, shared among processes
+ *   shrink.c  a failing seed made small
+ *   main.c    options, the summary
  */
 #ifndef SIM_H
 #define SIM_H
@@ -27,6 +29,8 @@
 #define SIM_MAX_WRITES 128 /* a minute under errors, so that a late one is still known */
 #define SIM_MAX_INBOX 8
 #define SIM_RATE_WINDOW 24 /* requests that the rate bound looks at together */
+#define SIM_MAX_JOBS 64    /* processes that share a run set */
+#define SIM_MAX_FAILURES 10 /* of one batch that are told */
 #define SIM_NEVER INT64_MAX
 
 /* -- Time -----------------------------------------------------------------------------------------
@@ -129,7 +133,8 @@ typedef struct sim_stats {
     uint64_t hash;
     int64_t worst_crash_permille;   /* takeover after a crash, in parts of its bound */
     int64_t worst_release_permille; /* ... after a release */
-    int64_t longest_overlap_ms[SIM_SOMETIMES_COUNT]; /* excused ones, by their reason */
+    uint64_t overlaps[SIM_SOMETIMES_COUNT];          /* excused ones, by their reason */
+    int64_t longest_overlap_ms[SIM_SOMETIMES_COUNT];
     uint64_t sometimes[SIM_SOMETIMES_COUNT];
 } sim_stats;
 
@@ -504,5 +509,34 @@ void sim_fault_admin(sim_world *world);
 /* world.c */
 void sim_world_run(sim_world *world, sim_stats *stats, const sim_orders *orders,
                    unsigned char fill);
+
+/* crew.c */
+typedef struct sim_failure {
+    uint64_t seed;
+    char text[320];
+} sim_failure;
+
+typedef struct sim_result {
+    sim_stats stats;
+    uint64_t passed;
+    uint64_t failed;
+    sim_failure failures[SIM_MAX_FAILURES]; /* in a part alone; the sum has none */
+} sim_result;
+
+typedef struct sim_set {
+    sim_orders orders;     /* for every seed; its own is the first one */
+    const uint64_t *seeds; /* ... unless they are listed */
+    uint64_t runs;         /* at most so many seeds */
+    uint64_t elections;    /* it ends once it has so many; 0 = after all runs */
+    uint64_t max_failures; /* it ends then */
+    int32_t jobs;
+    bool (*watch)(const sim_result *sum, const sim_result *part); /* false ends it */
+} sim_set;
+
+bool sim_set_run(sim_world *world, sim_stats *stats, const sim_orders *orders);
+void sim_set_all(const sim_set *set, sim_result *sum);
+
+/* shrink.c */
+bool sim_shrink(sim_orders *orders);
 
 #endif

@@ -139,10 +139,14 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
 }
 
 /* Does it see a write of its own, which it was not told to be refused, and which cannot have been
- * overtaken by a later one (a create can, when it comes late and the Lease is gone again)? */
+ * overtaken by a later one (a create can, when it comes late and the Lease is gone again)? What
+ * somebody has copied into another Lease is no write of its own. */
 static bool check_is_known_own(const sim_node *node) {
     const sim_write *own = sim_check_own_write(node, &node->shadow.seen);
-    return own && !own->refused && own->id >= node->shadow.settled_id;
+    if (!own || own->refused || own->id < node->shadow.settled_id) return false;
+    char uid[LEASE_MAX_VERSION + 1];
+    sim_decimal(uid, sizeof uid, "uid-", own->uid);
+    return strcmp(uid, node->shadow.seen.uid) == 0;
 }
 
 /* Is the Lease its own as far as it knows? One that others have altered, or for which the server
@@ -167,7 +171,8 @@ static bool check_reason(const sim_node *node, const lease_core_input *input) {
     case LEASE_REASON_TAKEN: return shown && seen->holder_identity[0] != 0 && !own_name;
     case LEASE_REASON_CLEARED: return shown && seen->holder_identity[0] == 0;
     case LEASE_REASON_DELETED: return shadow->answered_now && shadow->status == LEASE_NOT_FOUND;
-    case LEASE_REASON_DUPLICATE: return shown && own_name && !check_is_known_own(node);
+    case LEASE_REASON_DUPLICATE:
+        return shown && own_name && (node->fooled || !check_is_known_own(node));
     case LEASE_REASON_ALTERED: return shown;
     case LEASE_REASON_CLOCK_JUMP: return true;
     case LEASE_REASON_COORDINATED: return shown && seen->coordinated;
@@ -221,7 +226,7 @@ static void check_acquired(sim_world *world, sim_node *node) {
     } else if (strcmp(version, shadow->seen.resource_version) != 0) {
         sim_fail(world, node, "token %" PRIu64 " is not the version %s", out->token,
                  shadow->seen.resource_version);
-    } else {
+    } else if (!node->fooled) {
         if (out->token <= shadow->last_token) sim_fail(world, node, "its own token did not grow");
         sim_judge_token(world, node, out->token);
     }
@@ -300,7 +305,9 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
         if (!shadow->own) sim_fail(world, node, "READ_BACK of a write that is not its own");
     }
     if ((events & LEASE_CORE_DUPLICATE) != 0) {
-        if (check_is_known_own(node)) sim_fail(world, node, "DUPLICATE for a write of its own");
+        if (check_is_known_own(node) && !node->fooled) {
+            sim_fail(world, node, "DUPLICATE for a write of its own");
+        }
         sim_hit(world, SIM_TWIN);
     }
     if ((events & LEASE_CORE_FOREIGN_WRITE) != 0) sim_hit(world, SIM_FOREIGN_WRITE);
@@ -312,7 +319,7 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
     if ((events & LEASE_CORE_RELEASED) != 0) {
         if (shadow->release_told) sim_fail(world, node, "RELEASED twice");
         shadow->release_told = true;
-        if (shadow->unknown || check_is_still_own(node)) {
+        if (shadow->unknown || (check_is_still_own(node) && !node->fooled)) {
             sim_fail(world, node, "RELEASED, but the Lease may still be its own");
         }
     }
@@ -370,6 +377,7 @@ static void check_take(sim_world *world, sim_node *node) {
                      seen->resource_version, seen->holder_identity,
                      shadow->now_ms - shadow->seen_ms);
         }
+        if (recorded_ms == 0) sim_hit(world, SIM_DURATION_ABSENT);
         if (recorded_ms < own_ms) sim_hit(world, SIM_OWN_DURATION);
         if (recorded_ms > own_ms) sim_hit(world, SIM_RECORDED_DURATION);
     } else if (node->desc.strict_creation && !shadow->uid_held) {

@@ -158,7 +158,9 @@ void sim_configure(sim_world *world) {
     config->mixed = config_chance(world, 150);
     config->peers = config_chance(world, 100) || world->orders.client_go;
     /* Who waits out a uid waits for his own duration: it must be that of all. */
-    if (config->mixed) config->faults &= ~config_bit(SIM_FAULT_DELETE);
+    if (config->mixed) {
+        config->faults &= ~(config_bit(SIM_FAULT_DELETE) | config_bit(SIM_FAULT_FINALIZER));
+    }
     if ((config->faults & config_bit(SIM_FAULT_MACHINE)) != 0) {
         config->faults &= ~(config_bit(SIM_FAULT_WALL) | config_bit(SIM_FAULT_FROZEN));
     }

@@ -19,6 +19,7 @@ static void judge_mark_applied(sim_world *world, const sim_message *message) {
         if (write->id != message->request_id) continue;
         write->applied = true;
         write->revision = world->server.revision;
+        write->uid = world->server.uid;
         return;
     }
     sim_fail(world, node, "the server applied request %u, which nobody remembers",
@@ -91,10 +92,12 @@ void sim_judge_stored(sim_world *world, const sim_message *message, const sim_se
 
 /* Called for every request that reaches the server, after it was worked on. */
 void sim_judge_arrival(sim_world *world, const sim_message *message) {
-    const sim_node *node = &world->nodes[message->node];
-    const sim_shadow *shadow = &node->shadow;
+    sim_node *node = &world->nodes[message->node];
+    sim_shadow *shadow = &node->shadow;
     if (node->kind == SIM_PEER || message->action == LEASE_ACTION_READ) return;
     if (!node->alive || node->incarnation != message->incarnation) return;
+    if (message->request_id < shadow->arrived_id) sim_hit(world, SIM_REORDERED);
+    shadow->arrived_id = message->request_id;
     bool given_up = shadow->pending == LEASE_ACTION_NONE ||
                     shadow->pending_id != message->request_id;
     if (given_up && message->applied) sim_hit(world, SIM_LATE_APPLIED);

@@ -124,6 +124,13 @@ static lease_status net_spoil(sim_world *world) {
     return spoiled[sim_random_range(&world->random_net, 0, 8)];
 }
 
+/* One way of the two is cut, and a leader has nothing to notice it by. */
+static void net_count_cut(sim_world *world, const sim_node *node) {
+    bool out = node->cut_out_us > world->now_us;
+    if (out == (node->cut_in_us > world->now_us) || !sim_node_leads(world, node)) return;
+    sim_hit(world, out ? SIM_CUT_REQUESTS : SIM_CUT_ANSWERS);
+}
+
 void sim_net_request(sim_world *world, sim_node *node, const sim_message *request) {
     world->stats->requests++;
     if (node->refused_us > world->now_us || world->server.mood == SIM_MOOD_DOWN) {
@@ -131,6 +138,7 @@ void sim_net_request(sim_world *world, sim_node *node, const sim_message *reques
         return;
     }
     if (node->cut_out_us > world->now_us || net_lost(world)) {
+        net_count_cut(world, node);
         sim_trace(world, node, "... request %u is lost", (unsigned)request->request_id);
         return;
     }
@@ -152,6 +160,7 @@ void sim_net_request(sim_world *world, sim_node *node, const sim_message *reques
 void sim_net_answer(sim_world *world, sim_message *message) {
     sim_node *node = &world->nodes[message->node];
     if (node->cut_in_us > world->now_us || net_lost(world)) {
+        net_count_cut(world, node);
         sim_trace(world, node, "... the answer to %u is lost", (unsigned)message->request_id);
         if (message->applied) {
             sim_hit(world, message->release ? SIM_RELEASE_UNKNOWN : SIM_ANSWER_LOST_APPLIED);

@@ -154,6 +154,8 @@ void sim_node_start(sim_world *world, sim_node *node) {
     node->alive = true;
     node->paused = false;
     node->unseen_pause = false;
+    node->shown_stale = false;
+    node->fooled = false;
     node->inbox_count = 0;
     node->contend_us = SIM_NEVER;
     node->tick_us = SIM_NEVER;

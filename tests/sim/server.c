@@ -1,5 +1,6 @@
 /* The API server, as far as one Lease is concerned (kubernetes pkg/registry/coordination/lease
- * strategy.go, apiserver pkg/registry/generic/registry store.go), and the admin. */
+ * strategy.go, apiserver pkg/registry/generic/registry store.go), and the admin. Writes go to one
+ * store; reads may be answered from the caches of several front ends, which are behind. */
 #include <string.h>
 
 #include "sim.h"
@@ -12,9 +13,20 @@ static void server_stamp(sim_world *world, bool new_uid) {
     server->revision += (uint64_t)sim_random_range(&world->random_server, 1, 3);
     sim_decimal(server->record.resource_version, sizeof server->record.resource_version,
                 world->config.opaque ? "v" : "", server->revision);
-    if (!new_uid) return;
-    server->uid++;
-    sim_decimal(server->record.uid, sizeof server->record.uid, "uid-", server->uid);
+    if (new_uid) {
+        server->uid++;
+        server->terminating = false;
+        sim_decimal(server->record.uid, sizeof server->record.uid, "uid-", server->uid);
+    }
+}
+
+/* One more version for the caches of the front ends. */
+static void server_remember(sim_world *world) {
+    sim_past *past = &world->past;
+    if (!sim_has(world, SIM_FAULT_STALE)) return;
+    sim_version *version = &past->history[past->history_count++ % SIM_HISTORY];
+    version->exists = world->server.exists;
+    version->record = world->server.record;
 }
 
 /* What is there before the first candidate starts: nothing, an unheld Lease, or a dead holder's. */
@@ -43,6 +55,20 @@ static bool server_valid(const lease_record *record) {
     return record->lease_duration_s > 0 && record->lease_transitions >= 0;
 }
 
+/* An admission webhook has its own opinion. */
+static void server_alter(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    if (server->mood != SIM_MOOD_ALTER || !sim_random_chance(random, 500)) return;
+    sim_hit(world, SIM_ALTERED);
+    if (sim_random_chance(random, 500)) {
+        sim_copy(server->record.holder_identity, sizeof server->record.holder_identity, "webhook");
+        server->author = -1;
+    } else {
+        server->record.lease_duration_s += 5;
+    }
+}
+
 /* Stores the record of a write. */
 static void server_store(sim_world *world, sim_message *message, bool new_uid) {
     sim_server *server = &world->server;
@@ -62,17 +88,12 @@ static void server_store(sim_world *world, sim_message *message, bool new_uid) {
     server->author_incarnation = message->incarnation;
     server_stamp(world, new_uid);
     message->applied = true;
-    sim_judge_stored(world, message, &before);
-    if (server->mood == SIM_MOOD_ALTER && sim_random_chance(&world->random_server, 500)) {
-        sim_hit(world, SIM_ALTERED);
-        if (sim_random_chance(&world->random_server, 500)) {
-            sim_copy(server->record.holder_identity, sizeof server->record.holder_identity,
-                     "webhook");
-            server->author = -1;
-        } else {
-            server->record.lease_duration_s += 5;
-        }
+    if (server->terminating) sim_hit(world, SIM_TERMINATING);
+    if (message->node >= 0) {
+        sim_judge_stored(world, message, &before);
+        server_alter(world);
     }
+    server_remember(world);
 }
 
 /* -- The verbs --------------------------------------------------------------------------------- */
@@ -92,27 +113,39 @@ static lease_status server_create(sim_world *world, sim_message *message) {
     return LEASE_OK;
 }
 
+/* Its sender has been shown something else than what is there. */
+static lease_status server_conflict(sim_world *world, const sim_message *message) {
+    const sim_server *server = &world->server;
+    const char *version = message->record.resource_version;
+    if (message->node < 0) return LEASE_CONFLICT;
+    if (world->nodes[message->node].shown_stale) sim_hit(world, SIM_STALE_REFUSED);
+    if (message->release) sim_hit(world, SIM_RELEASE_REFUSED);
+    if (message->acquiring && server->was_acquiring && server->author != message->node) {
+        char replaced[LEASE_MAX_VERSION + 1];
+        sim_decimal(replaced, sizeof replaced, world->config.opaque ? "v" : "", server->replaced);
+        if (strcmp(version, replaced) == 0) sim_hit(world, SIM_RACE_UPDATE);
+    }
+    return LEASE_CONFLICT;
+}
+
 static lease_status server_update(sim_world *world, sim_message *message) {
     sim_server *server = &world->server;
     const lease_record *record = &message->record;
     if (record->uid[0] != 0 && (!server->exists || strcmp(record->uid, server->record.uid) != 0)) {
-        return LEASE_CONFLICT;
+        return server_conflict(world, message);
     }
-    if (!server_valid(record)) return LEASE_INVALID;
+    if (message->node >= 0 && !server_valid(record)) return LEASE_INVALID;
     if (!server->exists) { /* create on update: the version is not compared */
+        sim_hit(world, SIM_PUT_CREATED);
         server_store(world, message, true);
         return LEASE_OK;
     }
-    if (record->resource_version[0] == 0) return LEASE_INVALID;
+    if (record->resource_version[0] == 0) {
+        sim_hit(world, SIM_PUT_REFUSED);
+        return LEASE_INVALID;
+    }
     if (strcmp(record->resource_version, server->record.resource_version) != 0) {
-        if (message->acquiring && server->was_acquiring && server->author != message->node) {
-            char replaced[LEASE_MAX_VERSION + 1];
-            sim_decimal(replaced, sizeof replaced, world->config.opaque ? "v" : "",
-                        server->replaced);
-            if (strcmp(record->resource_version, replaced) == 0) sim_hit(world, SIM_RACE_UPDATE);
-        }
-        if (message->release) sim_hit(world, SIM_RELEASE_REFUSED);
-        return LEASE_CONFLICT;
+        return server_conflict(world, message);
     }
     server_store(world, message, false);
     return LEASE_OK;
@@ -154,18 +187,47 @@ static bool server_refuse(sim_world *world, sim_message *message) {
     return true;
 }
 
+/* A read goes to any front end, and shows what its cache has seen. A cache never goes back, but the
+ * next read may go to another one. Kubernetes answers a GET without resourceVersion from a quorum;
+ * safety must not rest on that, since every decision is a compare-and-swap. */
+static bool server_read_stale(sim_world *world, sim_message *message) {
+    sim_past *past = &world->past;
+    sim_random *random = &world->random_server;
+    sim_node *node = &world->nodes[message->node];
+    if (!sim_has(world, SIM_FAULT_STALE) || past->history_count == 0) return false;
+    uint32_t newest = past->history_count - 1;
+    uint32_t oldest = newest < SIM_HISTORY ? 0 : newest - (SIM_HISTORY - 1);
+    uint32_t *at = &past->front_ends[sim_random_range(random, 0, SIM_FRONT_ENDS - 1)];
+    if (*at < oldest) *at = oldest;
+    bool up_to_date = sim_random_chance(random, 500);
+    *at = up_to_date ? newest : (uint32_t)sim_random_range(random, *at, newest);
+    const sim_version *version = &past->history[*at % SIM_HISTORY];
+    message->status = version->exists ? LEASE_OK : LEASE_NOT_FOUND;
+    message->record = version->record;
+    if (*at < newest) sim_hit(world, SIM_STALE_READ);
+    if (*at < node->shown) sim_hit(world, SIM_STALE_BACK);
+    node->shown = *at;
+    node->shown_stale = *at < newest;
+    node->fooled = node->fooled || node->shown_stale;
+    return true;
+}
+
+static void server_answer(sim_world *world, sim_message *message) {
+    if (message->action == LEASE_ACTION_READ && server_read_stale(world, message)) return;
+    message->status = server_execute(world, message);
+    message->record = world->server.record;
+}
+
 void sim_server_handle(sim_world *world, sim_message *message) {
     const sim_node *node = &world->nodes[message->node];
     message->retry_after_ms = 0;
     message->maybe_applied = false;
-    if (!server_refuse(world, message)) {
-        message->status = server_execute(world, message);
-        message->record = world->server.record;
-    }
+    if (!server_refuse(world, message)) server_answer(world, message);
     sim_judge_arrival(world, message);
-    sim_trace(world, node, "... server: request %u %s%s -> revision %llu held by \"%s\"",
+    sim_trace(world, node, "... server: request %u %s%s%s -> revision %llu held by \"%s\"",
               (unsigned)message->request_id, lease_status_name(message->status),
-              message->applied ? ", applied" : "", (unsigned long long)world->server.revision,
+              message->applied ? ", applied" : "",
+              message->action == LEASE_ACTION_READ && node->shown_stale ? ", stale" : "", (unsigned long long)world->server.revision,
               world->server.exists ? world->server.record.holder_identity : "(gone)");
     sim_hash(world, (uint64_t)message->status ^ world->server.revision << 8);
 }
@@ -234,6 +296,73 @@ static void admin_edit_duration(sim_world *world) {
     if (server->record.lease_duration_s < before) server->shortened = server->revision + 1;
 }
 
+/* What is gone is gone at once. Some put another Lease there in the same breath: from a manifest,
+ * unheld, or held by whoever the manifest names. */
+static void admin_delete(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    server->exists = false;
+    server->terminating = false;
+    server->author = -1;
+    server->was_acquiring = false;
+    memset(&server->record, 0, sizeof server->record);
+    server_stamp(world, false);
+    server_remember(world);
+    admin_empty(world, true);
+    if (!sim_random_chance(random, 300)) return;
+    sim_hit(world, SIM_RECREATED);
+    server->exists = true;
+    server->replaced = 0;
+    if (sim_random_chance(random, 500)) {
+        sim_copy(server->record.holder_identity, sizeof server->record.holder_identity, "manifest");
+        server->record.lease_duration_s = (int32_t)sim_random_range(random, 0, 20);
+    }
+    server_stamp(world, true);
+    server_remember(world);
+}
+
+/* A Lease with a finalizer is only marked as deleted, and can be written as before, until somebody
+ * takes the finalizer away. */
+static void admin_finalize(sim_world *world) {
+    sim_server *server = &world->server;
+    if (server->terminating) {
+        sim_hit(world, SIM_FINALIZED);
+        admin_delete(world);
+        return;
+    }
+    server->terminating = true;
+    server_stamp(world, false);
+    server_remember(world);
+}
+
+/* A tool writes the Lease as it once saw it, by a PUT without uid, and often without version. */
+static void admin_replace(sim_world *world) {
+    sim_server *server = &world->server;
+    sim_random *random = &world->random_server;
+    sim_version *kept = &world->past.tool;
+    if (server->exists && (!kept->exists || sim_random_chance(random, 200))) {
+        kept->exists = true;
+        kept->author = server->author;
+        kept->author_incarnation = server->author_incarnation;
+        kept->record = server->record;
+        return;
+    }
+    if (!kept->exists) return;
+    sim_message message;
+    memset(&message, 0, sizeof message);
+    message.action = LEASE_ACTION_UPDATE;
+    message.node = -1;
+    message.record = kept->record;
+    memset(message.record.uid, 0, sizeof message.record.uid);
+    if (sim_random_chance(random, 400)) {
+        memset(message.record.resource_version, 0, sizeof message.record.resource_version);
+    }
+    server_update(world, &message);
+    if (!message.applied) return;
+    server->author = kept->author;
+    server->author_incarnation = kept->author_incarnation;
+}
+
 static void admin_edit(sim_world *world, sim_fault what) {
     sim_server *server = &world->server;
     switch (what) {
@@ -253,33 +382,39 @@ static void admin_edit(sim_world *world, sim_fault what) {
     }
     server->was_acquiring = false;
     server_stamp(world, false);
+    server_remember(world);
     if (what == SIM_FAULT_CLEAR) admin_empty(world, false);
 }
 
+static bool admin_may(const sim_world *world, sim_fault what, bool storm) {
+    const sim_server *server = &world->server;
+    if (storm) return server->exists;
+    return sim_has(world, what) && (server->exists || what == SIM_FAULT_REPLACE);
+}
+
 void sim_admin_act(sim_world *world) {
-    static const sim_fault deeds[] = {SIM_FAULT_LABELS, SIM_FAULT_STORM, SIM_FAULT_EDIT,
-                                      SIM_FAULT_CLEAR, SIM_FAULT_DELETE, SIM_FAULT_DURATION,
-                                      SIM_FAULT_STRATEGY};
+    static const sim_fault deeds[] = {
+        SIM_FAULT_LABELS,   SIM_FAULT_STORM,    SIM_FAULT_EDIT,      SIM_FAULT_CLEAR,
+        SIM_FAULT_DELETE,   SIM_FAULT_DURATION, SIM_FAULT_STRATEGY,  SIM_FAULT_FINALIZER,
+        SIM_FAULT_REPLACE};
     sim_server *server = &world->server;
-    sim_fault what = deeds[sim_random_range(&world->random_server, 0, 6)];
+    sim_fault what = deeds[sim_random_range(&world->random_server, 0, 8)];
     /* Whoever sets spec.strategy takes it away again, or there is nothing more to see. */
     if (server->exists && server->record.coordinated) what = SIM_FAULT_STRATEGY;
     bool storm = server->storm_until_us > world->now_us;
     if (storm) what = SIM_FAULT_LABELS;
-    if (!server->exists || (!storm && !sim_has(world, what))) return;
-    if (what == SIM_FAULT_DELETE) {
-        server->exists = false;
-        server->author = -1;
-        server->was_acquiring = false;
-        memset(&server->record, 0, sizeof server->record);
-        server_stamp(world, false);
-        admin_empty(world, true);
-    } else {
-        admin_edit(world, what);
+    if (!admin_may(world, what, storm)) return;
+    if (server->terminating && what == SIM_FAULT_DELETE) what = SIM_FAULT_FINALIZER;
+    switch (what) {
+    case SIM_FAULT_DELETE: admin_delete(world); break;
+    case SIM_FAULT_FINALIZER: admin_finalize(world); break;
+    case SIM_FAULT_REPLACE: admin_replace(world); break;
+    default: admin_edit(world, what); break;
     }
-    sim_trace(world, NULL, "the admin %s: revision %llu held by \"%s\" for %d s%s",
-              what == SIM_FAULT_DELETE ? "deletes" : "edits",
-              (unsigned long long)server->revision, server->record.holder_identity,
-              (int)server->record.lease_duration_s, server->record.coordinated ? ", strategy" : "");
+    sim_trace(world, NULL, "the admin: %s: revision %llu held by \"%s\" for %d s%s%s",
+              sim_fault_text(what), (unsigned long long)server->revision,
+              server->exists ? server->record.holder_identity : "(gone)",
+              (int)server->record.lease_duration_s, server->record.coordinated ? ", strategy" : "",
+              server->terminating ? ", terminating" : "");
     sim_hash(world, (uint64_t)what ^ server->revision << 8);
 }

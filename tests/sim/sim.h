@@ -28,6 +28,8 @@
 #define SIM_MAX_MESSAGES 64
 #define SIM_MAX_WRITES 128 /* a minute under errors, so that a late one is still known */
 #define SIM_MAX_INBOX 8
+#define SIM_HISTORY 8      /* versions which a front end may still answer with */
+#define SIM_FRONT_ENDS 3
 #define SIM_RATE_WINDOW 24 /* requests that the rate bound looks at together */
 #define SIM_MAX_JOBS 64    /* processes that share a run set */
 #define SIM_MAX_FAILURES 10 /* of one batch that are told */
@@ -105,6 +107,18 @@ bool sim_random_chance(sim_random *random, int32_t per_mille);
     X(ABSENCE_WAITED, "a Lease was created after its absence had been waited out")                 \
     X(OPAQUE_VERSION, "a term without fencing token: the version is not a number")                 \
     X(TRANSITIONS_FULL, "leaseTransitions stood at its largest value")                             \
+    X(DURATION_ABSENT, "a held Lease without a duration was taken after one's own")                \
+    X(STALE_READ, "a read was answered from a cache that is behind")                               \
+    X(STALE_BACK, "a read was answered with less than the read before it")                         \
+    X(STALE_REFUSED, "a write over what a stale read had shown was refused")                       \
+    X(PUT_CREATED, "a PUT without uid created a deleted Lease anew")                               \
+    X(PUT_REFUSED, "a PUT without resourceVersion was refused (422)")                              \
+    X(RECREATED, "an admin deleted the Lease and created another at once")                         \
+    X(TERMINATING, "a Lease was renewed that only a finalizer keeps")                              \
+    X(FINALIZED, "the finalizer of a deleted Lease was taken away, and with it the Lease")         \
+    X(REORDERED, "a request reached the server before an earlier one of the same candidate")       \
+    X(CUT_REQUESTS, "a leader's requests were cut off, and answers not")                           \
+    X(CUT_ANSWERS, "the answers to a leader were cut off, and requests not")                       \
     X(ALTERED, "the server stored another record than was written")                                \
     X(FAIL_OPEN, "the range failed open")                                                          \
     X(OPEN_BOUND, "the range closed because max_fail_open_ms had passed")                          \
@@ -264,12 +278,21 @@ typedef enum sim_mood {
     SIM_MOOD_DOWN      /* refuses connections */
 } sim_mood;
 
+/* What the Lease was, or is. */
+typedef struct sim_version {
+    bool exists;
+    int32_t author;        /* the node whose write holder and times are; -1 = nobody of ours */
+    uint32_t author_incarnation;
+    lease_record record;
+} sim_version;
+
 typedef struct sim_server {
     bool exists;
+    bool terminating;      /* it is deleted, and a finalizer keeps it */
     lease_record record;
     uint64_t revision;     /* of the last write; never goes back */
     uint64_t uid;
-    int32_t author;        /* the node whose write holder and times are; -1 = nobody of ours */
+    int32_t author;        /* as in sim_version */
     uint32_t author_incarnation;
     uint64_t replaced;     /* the revision which the last write was over */
     bool was_acquiring;    /* ... and it made its sender the holder */
@@ -283,6 +306,14 @@ typedef struct sim_server {
     uint64_t highest_token;
 } sim_server;
 
+/* What is kept of former versions. */
+typedef struct sim_past {
+    sim_version tool;                    /* the copy of a tool that writes it back later */
+    sim_version history[SIM_HISTORY];    /* a ring */
+    uint32_t history_count;
+    uint32_t front_ends[SIM_FRONT_ENDS]; /* how far each one's cache has come */
+} sim_past;
+
 /* -- Candidates -------------------------------------------------------------------------------- */
 
 /* A write of the present incarnation, as the referee knows it. */
@@ -294,6 +325,7 @@ typedef struct sim_write {
     int64_t sent_ms; /* on the sender's clock */
     int64_t renew_us;
     uint64_t revision;
+    uint64_t uid; /* of the Lease which it made or changed */
 } sim_write;
 
 /* What the referee knows about one incarnation from what it was told; see check.c. */
@@ -326,6 +358,7 @@ typedef struct sim_shadow {
     bool released;         /* RELEASE without CONTEND */
     bool release_told;     /* RELEASED was reported */
     lease_status write_status; /* of the last write */
+    uint32_t arrived_id;   /* the write that reached the server last */
     uint32_t settled_id;   /* the last acknowledged write: older ones may be forgotten */
     int64_t not_before_ms; /* the server asked for a pause until then */
     bool unknown;          /* a write is under way, or ended without telling its fate */
@@ -383,6 +416,9 @@ typedef struct sim_node {
     int64_t tick_us;      /* a step for nothing */
     int64_t resume_us;
     int64_t restart_us;
+    uint32_t shown;    /* how much of the server's history the last read showed */
+    bool shown_stale;  /* ... and that was not all of it */
+    bool fooled;       /* this incarnation was shown something stale, and may not know its own */
     uint16_t inbox[SIM_MAX_INBOX];
     int32_t inbox_count;
     /* the network around it */
@@ -415,6 +451,7 @@ typedef struct sim_world {
     sim_random random_config, random_net, random_server, random_fault, random_core, random_peer;
     sim_net net;
     sim_server server;
+    sim_past past;
     sim_node nodes[SIM_MAX_NODES];
     int32_t node_count;
     sim_phase phase;

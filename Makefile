@@ -52,7 +52,6 @@ SERVERLESS := $(addprefix $(B)/examples/,03_core_only 04_fencing 06_own_backend)
 export LEASE_BIN = $(abspath $(B)/lease)
 export DEVAPI_BIN = $(abspath $(B)/devapi)
 export BEAT_BIN = $(abspath $(B)/beat)
-export EXAMPLES_DIR = $(abspath $(B)/examples)
 
 all: $(TOOLS) $(EXAMPLES) ## build the lease tool, the development API server and the examples
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # The examples that need no server: they run, and show what they say they show.
 . "$(dirname "$0")/lib.sh"
-EXAMPLES_DIR=${EXAMPLES_DIR:-build/examples}
+examples=$(dirname "$DEVAPI_BIN")/examples
 
 shows() { # PROGRAM SED-SCRIPT : ends well; its output, so edited, is that on stdin
     cat >"$work/expected"
-    code ${WRAP:-} "$EXAMPLES_DIR/$1"
+    code ${WRAP:-} "$examples/$1"
     is "$1: exit code" 0 "$status"
     is "$1: stderr" "" "$(cat "$work/err")"
     is "$1" "$(cat "$work/expected")" "$(sed -E "$2" "$work/out")"

@@ -20,7 +20,7 @@ if command -v jq >/dev/null; then
     is "jq sees the identity" 'a "quoted\ name' "$(jq -r .identity "$work/log" | sort -u)"
 fi
 for number in lease_duration_ms:3000 renew_deadline_ms:2000 retry_period_ms:500 stop_budget_ms:300 \
-    tolerated_skew_ppm:303913 tolerated_outage_ms:1000 worst_takeover_ms:3600; do
+    request_timeout_ms:500 skew_ppm:303913 outage_ms:0 crash_worst_ms:3600; do
     is "start: ${number%:*}" "${number#*:}" "$(member "$work/log" start "${number%:*}")"
 done
 is "child_exit: code" 0 "$(member "$work/log" child_exit code)"
@@ -30,7 +30,7 @@ $lease run -l "$id" $on_file -- true 2>"$work/log"
 is "text is silent" "" "$(cat "$work/log")"
 $lease run -l "$id" $on_file --log-level info -- true 2>"$work/log"
 has "text at info" "^lease: default/$id: acquired, token [0-9]+$" "$work/log"
-has "text at info" "tolerates clocks that differ by 30.3 % and an outage of 1s" "$work/log"
+has "text at info" ": contending; clock rates may differ by 30.3 %; work must end " "$work/log"
 is "text: no control characters" 0 "$(LC_ALL=C grep -c '[[:cntrl:]]' "$work/log")"
 $lease run -l "$id" $on_file --log-format json --log-level error -- true 2>"$work/log"
 is "--log-level error" "" "$(cat "$work/log")"

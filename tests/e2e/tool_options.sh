@@ -16,7 +16,7 @@ touch_file="touch $work/ran"
 
 # -- Commands and arguments
 refused 'a command is missing'
-for command in watch timing doctor frobnicate; do
+for command in watch doctor frobnicate; do
     refused "there is no command '$command'" $command
 done
 refused "help: there is no command 'x'" help x

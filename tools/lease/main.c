@@ -14,6 +14,7 @@ static const struct {
     {"run", SUBCOMMAND_RUN, run_main},
     {"hold", SUBCOMMAND_HOLD, hold_main},
     {"get", SUBCOMMAND_GET, get_main},
+    {"timing", SUBCOMMAND_TIMING, timing_main},
 };
 
 /* Whoever started us may have closed stdin, stdout or stderr. A socket that got one of these
@@ -48,7 +49,7 @@ int main(int argc, char **argv)
         return CODE_FAILED;
     }
     if (argc < 2) {
-        complain("a command is missing: run, hold, get, version or help");
+        complain("a command is missing: run, hold, get, timing, version or help");
         return CODE_FAILED;
     }
     const char *first = argv[1];

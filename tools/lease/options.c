@@ -18,6 +18,7 @@
 #define RUN SUBCOMMAND_RUN
 #define HOLD SUBCOMMAND_HOLD
 #define GET SUBCOMMAND_GET
+#define TIMING SUBCOMMAND_TIMING
 
 /* Stores a value; NULL, or what is wrong with it. */
 typedef const char *setter(void *field, const char *value);
@@ -197,14 +198,14 @@ static const struct rule rules[] = {
      "PEM certificates that the server's must descend from"},
     {'\0', "backend", "kube|file:DIR", RUN | HOLD | GET, FIELD(directory), set_backend,
      "file: the processes of one host, no cluster needed"},
-    {'\0', "lease-duration", "DURATION", RUN | HOLD, FIELD(lease_duration_ms),
+    {'\0', "lease-duration", "DURATION", RUN | HOLD | TIMING, FIELD(lease_duration_ms),
      set_positive_duration, "others wait for us this long (15s)"},
-    {'\0', "renew-deadline", "DURATION", RUN | HOLD, FIELD(renew_deadline_ms),
+    {'\0', "renew-deadline", "DURATION", RUN | HOLD | TIMING, FIELD(renew_deadline_ms),
      set_positive_duration, "we lead this long without a renewal (10s)"},
-    {'\0', "retry-period", "DURATION", RUN | HOLD, FIELD(retry_period_ms), set_positive_duration,
-     "from one renewal, or look, to the next (2s)"},
-    {'\0', "stop-budget", "DURATION", RUN | HOLD, FIELD(stop_budget_ms), set_positive_duration,
-     "after the renew deadline, for COMMAND to end (300ms)"},
+    {'\0', "retry-period", "DURATION", RUN | HOLD | TIMING, FIELD(retry_period_ms),
+     set_positive_duration, "from one renewal, or look, to the next (2s)"},
+    {'\0', "stop-budget", "DURATION", RUN | HOLD | TIMING, FIELD(stop_budget_ms),
+     set_positive_duration, "after the renew deadline, for COMMAND to end (300ms)"},
     {'w', "wait", "DURATION", RUN | HOLD, FIELD(wait_ms), set_duration,
      "give up when not acquired by then"},
     {'\0', "nonblock", NULL, RUN | HOLD, FIELD(wait_ms), set_nonblock,
@@ -226,7 +227,8 @@ static const struct rule rules[] = {
      "of the lines on stderr (text)"},
     {'\0', "log-level", "LEVEL", RUN | HOLD, FIELD(log_level), set_log_level,
      "debug, info, warn, error; default info, for run in text warn"},
-    {'o', "output", "text|json", GET, FIELD(json_output), set_format, "of the answer (text)"},
+    {'o', "output", "text|json", GET | TIMING, FIELD(json_output), set_format,
+     "of the answer (text)"},
 };
 
 #define RULE_COUNT (sizeof rules / sizeof rules[0])
@@ -237,6 +239,7 @@ static const char *subcommand_name(enum subcommand subcommand)
     case SUBCOMMAND_RUN: return "run";
     case SUBCOMMAND_HOLD: return "hold";
     case SUBCOMMAND_GET: return "get";
+    case SUBCOMMAND_TIMING: return "timing";
     }
     return "";
 }
@@ -358,6 +361,8 @@ static bool name_after_pod(struct options *options, const char *pod)
 
 static enum options_result complete(struct options *options)
 {
+    if (options->subcommand == SUBCOMMAND_TIMING) return OPTIONS_OK; /* needs no Lease */
+
     const char *name = getenv("LEASE_NAME");
     /* COMMAND's own environment, so that `lease get` works inside it. */
     if (options->lease == NULL && name != NULL && *name != '\0') options->lease = name;
@@ -446,7 +451,8 @@ void options_print(enum subcommand subcommand)
     }
 }
 
-const char *options_blame(lease_status status)
+/* "--lease" for LEASE_BAD_NAME; NULL when no option is to blame. */
+static const char *blamed_option(lease_status status)
 {
     static const struct {
         lease_status status;
@@ -472,4 +478,12 @@ const char *options_blame(lease_status status)
         if (blames[i].status == status) return blames[i].option;
     }
     return NULL;
+}
+
+void options_complain(const struct options *options, const lease_error *error)
+{
+    const char *option = blamed_option(error->status);
+    if (error->status == LEASE_BAD_NAMESPACE && options->ns == NULL) option = NULL;
+    if (option == NULL) complain("%s", error->message);
+    else complain("%s: %s", option, error->message);
 }

@@ -41,7 +41,7 @@ static void finish(struct run *run, int code, const char *why)
 
 static int64_t margin_ms(const struct run *run)
 {
-    int64_t half = run->session.timing.stop_budget_ms / 2;
+    int64_t half = run->session.timing.desc.stop_budget_ms / 2;
     return half < KILL_MARGIN_MS ? half : KILL_MARGIN_MS;
 }
 
@@ -52,7 +52,7 @@ static int64_t kill_deadline_ms(const struct run *run)
     int64_t now = now_ms();
     int64_t remaining_ms = lease_remaining_ms(run->session.lease);
     if (remaining_ms <= 0) return 0;
-    return now + remaining_ms + run->session.timing.stop_budget_ms - margin_ms(run);
+    return now + remaining_ms + run->session.timing.desc.stop_budget_ms - margin_ms(run);
 }
 
 /* -- Start --------------------------------------------------------------------------------------*/

@@ -192,40 +192,6 @@ static void on_client_log(lease_log_level level, const char *message, void *user
 
 /* -- Client and lease ---------------------------------------------------------------------------*/
 
-/* One line that names the option to change. */
-static void complain_about(const struct options *options, const lease_error *error)
-{
-    const char *option = options_blame(error->status);
-    if (error->status == LEASE_BAD_NAMESPACE && options->ns == NULL) option = NULL;
-    if (option == NULL) complain("%s", error->message);
-    else complain("%s: %s", option, error->message);
-}
-
-static int32_t or_default(int64_t duration_ms)
-{
-    return duration_ms == OPTION_ABSENT ? 0 : (int32_t)duration_ms;
-}
-
-static bool check_timing(struct session *session, lease_error *error)
-{
-    const struct options *options = session->options;
-    lease_core core;
-    lease_core_desc desc = {
-        .identity = "timing",
-        .lease_duration_ms = or_default(options->lease_duration_ms),
-        .renew_deadline_ms = or_default(options->renew_deadline_ms),
-        .retry_period_ms = or_default(options->retry_period_ms),
-        .stop_budget_ms = or_default(options->stop_budget_ms),
-    };
-    if (lease_core_init(&core, &desc, error) != LEASE_OK) return false;
-    session->timing = core.desc;
-    session->timing.identity = NULL;
-    lease_timing meaning;
-    lease_core_timing(&core, &meaning);
-    session->tolerated_skew_ppm = meaning.skew_ppm;
-    return true;
-}
-
 static lease_status create_client(struct session *session, lease_error *error)
 {
     const struct options *options = session->options;
@@ -253,10 +219,10 @@ static lease_status create_lease(struct session *session, const char *ns, lease_
         .name = options->lease,
         .ns = ns,
         .identity = options->identity,
-        .lease_duration_ms = session->timing.lease_duration_ms,
-        .renew_deadline_ms = session->timing.renew_deadline_ms,
-        .retry_period_ms = session->timing.retry_period_ms,
-        .stop_budget_ms = session->timing.stop_budget_ms,
+        .lease_duration_ms = session->timing.desc.lease_duration_ms,
+        .renew_deadline_ms = session->timing.desc.renew_deadline_ms,
+        .retry_period_ms = session->timing.desc.retry_period_ms,
+        .stop_budget_ms = session->timing.desc.stop_budget_ms,
         .observe_only = options->subcommand == SUBCOMMAND_GET,
         .on_event = on_event,
         .user = session,
@@ -276,7 +242,8 @@ bool session_connect(struct session *session)
         .lease = options->lease,
         .identity = "",
     };
-    bool ready = check_timing(session, &error) && create_client(session, &error) == LEASE_OK;
+    bool ready = timing_init(&session->timing, options, &error) &&
+                 create_client(session, &error) == LEASE_OK;
     if (ready && create_lease(session, ns, &error) != LEASE_OK) {
         /* No credentials name a namespace: as kubectl does. */
         bool unnamed = ns == NULL && error.status == LEASE_BAD_NAMESPACE;
@@ -284,7 +251,7 @@ bool session_connect(struct session *session)
         ready = unnamed && create_lease(session, ns, &error) == LEASE_OK;
     }
     if (!ready) {
-        complain_about(options, &error);
+        options_complain(options, &error);
         return false;
     }
     session->ns = lease_namespace(session->lease);
@@ -343,37 +310,17 @@ int session_signal(struct session *session)
 
 /* -- Open, close --------------------------------------------------------------------------------*/
 
-/* What the timing means for whoever runs it, in the words of the proof: how far clock rates may
- * differ, how long an outage of the API is survived, when a crash is over. */
 static void log_start(struct session *session)
 {
-    const lease_core_desc *timing = &session->timing;
-    int64_t skew_ppm = session->tolerated_skew_ppm;
-    /* A renewal does not come sooner than a second after the one before, where there is room; a
-     * follower looks up to a fifth later than each period. */
-    int64_t least_ms = earlier(1000, timing->renew_deadline_ms / 2);
-    int64_t period_ms = timing->retry_period_ms;
-    int64_t outage_ms = timing->renew_deadline_ms - (period_ms > least_ms ? period_ms : least_ms);
-    int64_t takeover_ms = timing->lease_duration_ms + period_ms * 6 / 5;
     const char *address = session->server == NULL ? "" : server_address(session->server);
-    char extra_bytes[512];
+    char extra_bytes[768];
     struct text extra = text_in(extra_bytes, sizeof extra_bytes);
-    text_add(&extra, "\"namespace\":\"%s\",\"listen\":\"%s\",\"timing\":{"
-             "\"lease_duration_ms\":%d,\"renew_deadline_ms\":%d,\"retry_period_ms\":%d,"
-             "\"stop_budget_ms\":%d,\"tolerated_skew_ppm\":%lld,\"tolerated_outage_ms\":%lld,"
-             "\"worst_takeover_ms\":%lld}", session->ns, address, (int)timing->lease_duration_ms,
-             (int)timing->renew_deadline_ms, (int)timing->retry_period_ms,
-             (int)timing->stop_budget_ms, (long long)skew_ppm, (long long)outage_ms,
-             (long long)takeover_ms);
-    char bytes[384];
-    struct text text = text_in(bytes, sizeof bytes);
-    text_add(&text, "contending; tolerates clocks that differ by %lld.%lld %% and an outage of ",
-             (long long)(skew_ppm / 10000), (long long)(skew_ppm / 1000 % 10));
-    text_add_duration(&text, outage_ms);
-    text_add(&text, ", a crash is taken over within ");
-    text_add_duration(&text, takeover_ms);
-    if (address[0] != '\0') text_add(&text, "; http://%s/", address);
-    session_log(session, LEASE_LOG_INFO, "start", "", extra_bytes, "%s", bytes);
+    text_add(&extra, "\"namespace\":\"%s\",\"listen\":\"%s\",\"timing\":", session->ns, address);
+    timing_add_json(&extra, &session->timing);
+    bool serves = address[0] != '\0';
+    session_log(session, LEASE_LOG_INFO, "start", "", extra_bytes, "contending; %s%s%s%s",
+                session->timing.meaning.text, serves ? "; http://" : "", address,
+                serves ? "/" : "");
 }
 
 bool session_open(struct session *session, const struct options *options)
@@ -452,7 +399,7 @@ bool session_gave_up(struct session *session, int *code)
 
 void session_release(struct session *session)
 {
-    int32_t timeout_ms = session->timing.request_timeout_ms;
+    int32_t timeout_ms = session->timing.desc.request_timeout_ms;
     int64_t end_ms = now_ms() + RELEASE_ATTEMPTS * (int64_t)timeout_ms;
     lease_view view;
     lease_release(session->lease);

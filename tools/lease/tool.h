@@ -1,6 +1,6 @@
 /* tool.h -- what the files of the lease command share.
  *
- * A file for each subcommand (run, hold, get, help, version) stands on these parts:
+ * A file for each subcommand (run, hold, get, timing, help, version) stands on these parts:
  *
  *   options   the command line and the variables -> struct options
  *   text      bounded text, JSON strings, times
@@ -62,7 +62,12 @@ int64_t wall_us(void);
 
 /* -- options.c ----------------------------------------------------------------------------------*/
 
-enum subcommand { SUBCOMMAND_RUN = 1, SUBCOMMAND_HOLD = 2, SUBCOMMAND_GET = 4 };
+enum subcommand {
+    SUBCOMMAND_RUN = 1,
+    SUBCOMMAND_HOLD = 2,
+    SUBCOMMAND_GET = 4,
+    SUBCOMMAND_TIMING = 8
+};
 
 /* Durations in milliseconds, OPTION_ABSENT when not given. */
 #define OPTION_ABSENT (-1)
@@ -103,8 +108,19 @@ enum options_result options_parse(struct options *options, enum subcommand subco
                                   char **argv);
 /* One line for each option of the subcommand. */
 void options_print(enum subcommand subcommand);
-/* "--lease" for LEASE_BAD_NAME; NULL when no option is to blame. */
-const char *options_blame(lease_status status);
+/* One line on stderr that names the option to change: what the library refused. */
+void options_complain(const struct options *options, const lease_error *error);
+
+/* -- timing.c -----------------------------------------------------------------------------------*/
+
+struct timing {
+    lease_core_desc desc; /* with the library's defaults applied; no identity */
+    lease_timing meaning;
+};
+
+/* False with *error when the options are not safe. */
+bool timing_init(struct timing *timing, const struct options *options, lease_error *error);
+void timing_add_json(struct text *text, const struct timing *timing);
 
 /* -- log.c --------------------------------------------------------------------------------------*/
 
@@ -177,8 +193,7 @@ struct session {
     int signal_fd;
     bool signal_ready;
     sigset_t original_mask; /* as we were started; the command gets it back */
-    lease_core_desc timing; /* with the library's defaults applied */
-    int64_t tolerated_skew_ppm;
+    struct timing timing;
     const char *ns;
     int64_t started_ms;
     bool ever_acquired;
@@ -264,6 +279,7 @@ int64_t command_wake_ms(const struct command *command); /* tend no later than th
 int run_main(const struct options *options);
 int hold_main(const struct options *options);
 int get_main(const struct options *options);
+int timing_main(const struct options *options);
 int help_main(int argc, char **argv);
 int help_print(enum subcommand subcommand);
 int version_main(void);

@@ -94,6 +94,8 @@ static: ## build/static/lease and build/static/minimal with musl and mbedTLS 3.6
 	@tools/static
 bench: $(TOOLS) $(B)/bench/renew $(B)/bench/questions static ## measures beside their budgets
 	@tests/bench/bench.sh
+coverage: ## what the tests run of each section; of the elector it must be all
+	@+MAKE='$(MAKE)' tests/coverage/run
 check: ## style and layering, as far as a machine can tell
 	@tools/check
 
@@ -151,4 +153,4 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all help demo test test-cluster examples unit io sim soak litmus e2e compile static bench \
-    check asan tsan sanitized valgrind install dist clean
+    check coverage asan tsan sanitized valgrind install dist clean

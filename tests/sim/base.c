@@ -74,10 +74,15 @@ void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) {
     }
 }
 
+/* Some share their identity with another one; each has a letter of its own. */
 void sim_trace(const sim_world *world, const sim_node *node, const char *format, ...) {
     if (!world->orders.trace) return;
-    printf("%6" PRId64 ".%06" PRId64 "  %-10s ", world->now_us / 1000000,
-           world->now_us % 1000000, node ? node->identity : "");
+    printf("%6" PRId64 ".%06" PRId64 "  ", world->now_us / 1000000, world->now_us % 1000000);
+    if (node) {
+        printf("%c %-8s ", 'a' + (int)node->index, node->identity);
+    } else {
+        printf("%-10s ", "");
+    }
     va_list arguments;
     va_start(arguments, format);
     vprintf(format, arguments);

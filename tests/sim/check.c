@@ -230,6 +230,8 @@ static void check_acquired(sim_world *world, sim_node *node) {
         if (out->token <= shadow->last_token) sim_fail(world, node, "its own token did not grow");
         sim_judge_token(world, node, out->token);
     }
+    if (world->config.candidates == 1) sim_hit(world, SIM_ALONE);
+    if (world->config.candidates == 8) sim_hit(world, SIM_CROWD);
     shadow->leading = true;
     shadow->ever_led = true;
     shadow->token = out->token;
@@ -308,7 +310,7 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
         if (check_is_known_own(node) && !node->fooled) {
             sim_fail(world, node, "DUPLICATE for a write of its own");
         }
-        sim_hit(world, SIM_TWIN);
+        sim_hit(world, node->cloned && shadow->leading ? SIM_CLONE_MET : SIM_TWIN);
     }
     if ((events & LEASE_CORE_FOREIGN_WRITE) != 0) sim_hit(world, SIM_FOREIGN_WRITE);
     if ((events & LEASE_CORE_LOST) != 0) {
@@ -354,7 +356,7 @@ static void check_rate(sim_world *world, sim_node *node) {
     int64_t *slot = &shadow->sent_at_us[shadow->sent_count % SIM_RATE_WINDOW];
     int64_t pace_ms = node->desc.retry_period_ms < 1500 ? node->desc.retry_period_ms / 3 : 500;
     int64_t span_us = (SIM_RATE_WINDOW - CHECK_BURST) * pace_ms * 1000;
-    int64_t true_us = span_us * 1000000 / (1000000 + node->clock.rate_ppm);
+    int64_t true_us = span_us * 1000000 / (1000000 + world->config.slowest_ppm);
     if (shadow->sent_count >= SIM_RATE_WINDOW && world->now_us - *slot < true_us) {
         sim_fail(world, node, "%d requests within %" PRId64 " ms", SIM_RATE_WINDOW + 1,
                  (world->now_us - *slot) / 1000);
@@ -455,7 +457,7 @@ static void check_write(sim_world *world, sim_node *node, const lease_core_input
             write->renew_time_us / 1000000 == shadow->seen.renew_time_us / 1000000) {
             sim_fail(world, node, "renewTime stays within its second");
         }
-        if (write->renew_time_us > input->wall_us) sim_hit(world, SIM_RENEW_BUMPED);
+        if (write->renew_time_us > input->wall_us + 1000) sim_hit(world, SIM_RENEW_BUMPED);
         if (shadow->leading && shadow->exists &&
             write->acquire_time_us != shadow->seen.acquire_time_us) {
             sim_fail(world, node, "acquireTime changes within a term");

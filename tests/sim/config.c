@@ -104,6 +104,22 @@ static void config_skew(sim_world *world) {
     config->slowest_ppm = config->skew == SIM_SKEW_NONE ? 200 : config->rho_ppm;
 }
 
+/* From one to eight. A few are fast, and meet most of what can be met. */
+static int32_t config_count(sim_world *world, int32_t peers) {
+    int64_t draw = config_range(world, 0, 99);
+    int64_t count = config_range(world, 2, 5);
+    if (draw < 4) count = 1;
+    if (draw >= 94) count = config_range(world, 6, 8);
+    return (int32_t)(count < peers + 2 && peers > 0 ? peers + 2 : count);
+}
+
+static sim_kind config_kind(sim_world *world, int32_t index, int32_t peers) {
+    const sim_config *config = &world->config;
+    if (index >= config->candidates) return SIM_SPARE;
+    if (world->orders.client_go || index >= config->candidates - peers) return SIM_PEER;
+    return index == 2 && config_chance(world, 100) ? SIM_OBSERVER : SIM_CANDIDATE;
+}
+
 static void config_nodes(sim_world *world) {
     static const int64_t durations_s[] = {3, 4, 5, 8, 10, 15, 15, 15, 15, 15, 20, 30, 60};
     sim_config *config = &world->config;
@@ -113,16 +129,16 @@ static void config_nodes(sim_world *world) {
     config_timing(world, &shared, duration_s);
     if (world->orders.client_go) config_default_timing(&shared);
     int32_t peers = config->peers ? (int32_t)config_range(world, 1, 2) : 0;
-    world->node_count = (int32_t)config_range(world, 2, 5);
-    if (world->node_count < peers + 2) world->node_count = peers + 2;
+    config->candidates = config_count(world, peers);
+    world->node_count = config->candidates;
+    if ((config->faults & (config_bit(SIM_FAULT_FORK) | config_bit(SIM_FAULT_CLONE))) != 0) {
+        world->node_count += (int32_t)config_range(world, 1, 2);
+    }
     for (int32_t i = 0; i < world->node_count; i++) {
         sim_node *node = &world->nodes[i];
         node->index = i;
-        node->kind = i >= world->node_count - peers ? SIM_PEER : SIM_CANDIDATE;
-        if (world->orders.client_go) node->kind = SIM_PEER;
-        if (i == 2 && node->kind == SIM_CANDIDATE && config_chance(world, 100)) {
-            node->kind = SIM_OBSERVER;
-        }
+        node->origin = -1;
+        node->kind = config_kind(world, i, peers);
         node->desc = shared;
         if (config->mixed && config_chance(world, 500)) {
             config_timing(world, &node->desc, duration_s * 2 - 1);
@@ -156,7 +172,7 @@ void sim_configure(sim_world *world) {
     config->same_identity = config_chance(world, 250);
     config->opaque = config_chance(world, 60);
     config->mixed = config_chance(world, 150);
-    config->peers = config_chance(world, 100) || world->orders.client_go;
+    config->peers = config_chance(world, 120) || world->orders.client_go;
     /* Who waits out a uid waits for his own duration: it must be that of all. */
     if (config->mixed) {
         config->faults &= ~(config_bit(SIM_FAULT_DELETE) | config_bit(SIM_FAULT_FINALIZER));
@@ -164,6 +180,11 @@ void sim_configure(sim_world *world) {
     if ((config->faults & config_bit(SIM_FAULT_MACHINE)) != 0) {
         config->faults &= ~(config_bit(SIM_FAULT_WALL) | config_bit(SIM_FAULT_FROZEN));
     }
+    /* Two machines with one name, one memory and one wall time that stands cannot be told apart. */
+    if ((config->faults & config_bit(SIM_FAULT_CLONE)) != 0) {
+        config->faults &= ~config_bit(SIM_FAULT_FROZEN);
+    }
+    if ((config->faults & config_bit(SIM_FAULT_FROZEN)) != 0) config->same_identity = false;
     config_nodes(world);
     config_skew(world);
     int64_t duration_us = config->duration_ms * 1000;
@@ -173,8 +194,11 @@ void sim_configure(sim_world *world) {
     config->clean_elections = (int32_t)config_range(world, 0, 12);
     config_obey(world);
     for (int32_t i = 0; i < world->node_count; i++) {
-        config_clock(world, &world->nodes[i]);
-        world->nodes[i].restart_us = config_range(world, 0, 2000000);
-        world->nodes[i].wake_us = world->nodes[i].restart_us;
+        sim_node *node = &world->nodes[i];
+        config_clock(world, node);
+        node->random.state = sim_random_next(&world->random_core);
+        node->restart_us = config_range(world, 0, 2000000);
+        if (node->kind == SIM_SPARE) node->restart_us = SIM_NEVER;
+        node->wake_us = node->restart_us;
     }
 }

@@ -38,6 +38,53 @@ static int64_t fault_pause_span(sim_world *world, const sim_node *node, bool mac
     return sim_random_range(random, 0, 2 * duration_us);
 }
 
+static int64_t fault_rate_ppm(sim_world *world) {
+    int64_t most = world->config.slowest_ppm;
+    if (world->config.skew >= SIM_SKEW_EXTREME) {
+        return sim_random_chance(&world->random_fault, 500) ? most : -most;
+    }
+    return sim_random_range(&world->random_fault, -most, most);
+}
+
+static void fault_clone(sim_world *world, sim_node *node, sim_node *spare) {
+    sim_random *random = &world->random_fault;
+    int64_t duration_us = (int64_t)node->desc.lease_duration_ms * 1000;
+    if (sim_random_chance(random, 300)) {
+        node->clone_at_write = true;
+        return;
+    }
+    sim_node_clone(world, node, spare);
+    if (sim_has(world, SIM_FAULT_RELEASE) && sim_random_chance(random, 300)) {
+        int64_t later_us = sim_random_range(random, 0, duration_us);
+        sim_node_release(world, spare, world->now_us + later_us);
+    } else if (sim_has(world, SIM_FAULT_MACHINE) && sim_random_chance(random, 500)) {
+        sim_hit(world, SIM_CLONE_STOPPED);
+        sim_node_pause(world, spare, fault_pause_span(world, spare, true), true);
+    }
+}
+
+static void fault_fork(sim_world *world, sim_node *node, sim_node *spare) {
+    sim_random *random = &world->random_fault;
+    int64_t duration_us = (int64_t)node->desc.lease_duration_ms * 1000;
+    bool led = sim_node_leads(world, node);
+    sim_node_fork(world, node, spare, world->now_us + sim_random_range(random, 0, 2 * duration_us));
+    if (!sim_random_chance(random, 200)) return;
+    if (led) sim_hit(world, SIM_ORPHANED);
+    node->restart_us = world->now_us + sim_random_range(random, 0, duration_us);
+    sim_node_crash(world, node);
+}
+
+/* A child or a clone, if there is room for one. */
+static void fault_copy(sim_world *world, sim_node *node, sim_fault fault) {
+    sim_node *spare = sim_spare(world);
+    if (!spare || node->kind != SIM_CANDIDATE || node->origin >= 0) return;
+    if (fault == SIM_FAULT_CLONE) {
+        fault_clone(world, node, spare);
+    } else {
+        fault_fork(world, node, spare);
+    }
+}
+
 static void fault_hurt(sim_world *world, sim_node *node, sim_fault fault) {
     sim_random *random = &world->random_fault;
     int64_t duration_us = (int64_t)node->desc.lease_duration_ms * 1000;
@@ -59,6 +106,9 @@ static void fault_hurt(sim_world *world, sim_node *node, sim_fault fault) {
                          world->now_us + sim_random_range(random, 0, soon ? 200000 : duration_us));
         break;
     case SIM_FAULT_WALL: fault_step_wall(world, node); break;
+    case SIM_FAULT_RATE: sim_node_set_rate(world, node, fault_rate_ppm(world)); break;
+    case SIM_FAULT_FORK:
+    case SIM_FAULT_CLONE: fault_copy(world, node, fault); break;
     case SIM_FAULT_BACK: node->back_ms = sim_random_range(random, 1, 20); break;
     case SIM_FAULT_LAZY:
         node->tick_us = world->now_us + sim_random_range(random, 0, period_us);
@@ -87,11 +137,22 @@ static void fault_stutter(sim_world *world) {
     world->node_fault_us += node->resume_us - world->now_us;
 }
 
+/* A peer that goes on believing that it leads may empty what another one holds. */
+static sim_node *fault_believer(sim_world *world) {
+    for (int32_t i = 0; i < world->node_count; i++) {
+        sim_node *node = &world->nodes[i];
+        bool believes = node->kind == SIM_PEER && node->peer.renewing;
+        if (believes && world->server.author != i) return node;
+    }
+    return fault_victim(world);
+}
+
 void sim_fault_node(sim_world *world) {
     static const sim_fault faults[] = {SIM_FAULT_PAUSE, SIM_FAULT_MACHINE, SIM_FAULT_CRASH,
                                        SIM_FAULT_RELEASE, SIM_FAULT_WALL, SIM_FAULT_BACK,
-                                       SIM_FAULT_LAZY, SIM_FAULT_BUSY};
-    sim_fault enabled[8];
+                                       SIM_FAULT_LAZY, SIM_FAULT_BUSY, SIM_FAULT_RATE,
+                                       SIM_FAULT_FORK, SIM_FAULT_CLONE};
+    sim_fault enabled[sizeof faults / sizeof faults[0]];
     int64_t count = 0;
     if (world->stutters_left > 0) {
         fault_stutter(world);
@@ -104,8 +165,8 @@ void sim_fault_node(sim_world *world) {
                                                             2 * world->config.fault_gap_us);
     if (count == 0) return;
     sim_fault fault = enabled[sim_random_range(&world->random_fault, 0, count - 1)];
-    sim_node *node = fault_victim(world);
-    if (!node->alive || (node->paused && fault != SIM_FAULT_CRASH)) return;
+    sim_node *node = fault == SIM_FAULT_RELEASE ? fault_believer(world) : fault_victim(world);
+    if (!node->alive || node->kind == SIM_CHILD || (node->paused && fault != SIM_FAULT_CRASH)) return;
     if (node->kind == SIM_PEER && (fault == SIM_FAULT_LAZY || fault == SIM_FAULT_BUSY)) return;
     if (fault == SIM_FAULT_MACHINE && sim_random_chance(&world->random_fault, 200)) {
         world->stutter_node = node->index;

@@ -6,22 +6,41 @@
 
 /* -- What the server stores -------------------------------------------------------------------- */
 
+static bool judge_mark_write(const sim_world *world, sim_shadow *shadow, uint32_t id) {
+    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
+    for (uint32_t i = 1; i <= kept; i++) {
+        sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
+        if (write->id != id) continue;
+        write->applied = true;
+        write->revision = world->server.revision;
+        write->uid = world->server.uid;
+        return true;
+    }
+    return false;
+}
+
+/* Clones know it as their own. */
+static void judge_mark_clones(sim_world *world, const sim_message *message) {
+    for (int32_t i = world->config.candidates; i < world->node_count; i++) {
+        sim_node *copy = &world->nodes[i];
+        if (copy->origin != message->node || copy->origin_incarnation != message->incarnation ||
+            message->request_id > copy->origin_requests) {
+            continue;
+        }
+        if (judge_mark_write(world, &copy->shadow, message->request_id)) {
+            sim_hit(world, SIM_CLONE_IN_FLIGHT);
+        }
+    }
+}
+
 static void judge_mark_applied(sim_world *world, const sim_message *message) {
     sim_node *node = &world->nodes[message->node];
-    sim_shadow *shadow = &node->shadow;
+    judge_mark_clones(world, message);
     if (node->incarnation != message->incarnation || !node->alive) {
         sim_hit(world, SIM_AFTER_CRASH);
         return;
     }
-    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
-    for (uint32_t i = 1; i <= kept; i++) {
-        sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
-        if (write->id != message->request_id) continue;
-        write->applied = true;
-        write->revision = world->server.revision;
-        write->uid = world->server.uid;
-        return;
-    }
+    if (judge_mark_write(world, &node->shadow, message->request_id)) return;
     sim_fail(world, node, "the server applied request %u, which nobody remembers",
              (unsigned)message->request_id);
 }
@@ -62,9 +81,40 @@ static bool judge_was_shortened(const sim_world *world, int32_t author, uint64_t
 static void judge_peer_write(sim_world *world, const sim_message *message,
                              const sim_server *before) {
     if (before->author == message->node) return;
+    if (message->release && before->record.holder_identity[0] != 0 &&
+        strcmp(before->record.holder_identity, world->nodes[message->node].identity) != 0) {
+        sim_hit(world, SIM_BLIND_RELEASE);
+    }
     if (!message->release && !judge_was_shortened(world, before->author, before->shortened)) return;
     world->server.emptied = world->server.revision;
     world->server.emptied_by_delete = false;
+}
+
+/* It empties what was its own last write, or was before its machine was cloned. In that case the
+ * other one may have thought it its own, too. */
+static void judge_release(sim_world *world, const sim_message *message,
+                          const sim_server *before) {
+    const sim_node *node = &world->nodes[message->node];
+    bool own = before->author == message->node &&
+               before->author_incarnation == message->incarnation;
+    bool inherited = node->origin >= 0 && before->author == node->origin &&
+                     before->author_incarnation == node->origin_incarnation;
+    /* Late, from a clone that is gone. */
+    if (node->incarnation != message->incarnation && message->node >= world->config.candidates) {
+        inherited = true;
+    }
+    sim_hit(world, SIM_RELEASED);
+    if (!own && !inherited) {
+        sim_fail(world, node, "its release emptied a Lease held by \"%s\"",
+                 before->record.holder_identity);
+    }
+    if (node->cloned) world->server.clone_emptied = world->server.revision;
+    for (int32_t i = 0; node->cloned && i < world->node_count; i++) {
+        const sim_node *other = &world->nodes[i];
+        if (sim_judge_are_clones(node, other) && sim_node_leads(world, other)) {
+            sim_hit(world, SIM_CLONE_RELEASED);
+        }
+    }
 }
 
 /* Called for every write that is stored. */
@@ -82,12 +132,7 @@ void sim_judge_stored(sim_world *world, const sim_message *message, const sim_se
     if (message->action == LEASE_ACTION_CREATE && message->record.holder_identity[0] == 0) {
         sim_hit(world, SIM_STRICT_CREATE);
     }
-    if (!message->release) return;
-    sim_hit(world, SIM_RELEASED);
-    if (before->author != message->node || before->author_incarnation != message->incarnation) {
-        sim_fail(world, node, "its release emptied a Lease held by \"%s\"",
-                 before->record.holder_identity);
-    }
+    if (message->release) judge_release(world, message, before);
 }
 
 /* Called for every request that reaches the server, after it was worked on. */
@@ -113,6 +158,39 @@ static bool judge_was_emptied(const sim_world *world, const sim_node *node) {
     return node->kind != SIM_PEER && judge_last_applied(node) < world->server.emptied;
 }
 
+/* Do both go on from one state of one machine? */
+bool sim_judge_are_clones(const sim_node *a, const sim_node *b) {
+    if (!a->cloned || !b->cloned || a == b || !a->alive || !b->alive) return false;
+    if (a->origin == b->index) return a->origin_incarnation == b->incarnation;
+    if (b->origin == a->index) return b->origin_incarnation == a->incarnation;
+    return a->origin >= 0 && a->origin == b->origin &&
+           a->origin_incarnation == b->origin_incarnation;
+}
+
+/* Does what it leads by, or the end of its work, rest on a write that was sent before it was
+ * cloned? Everything later only one of the two can have written. */
+static bool judge_is_inherited(const sim_node *node) {
+    return node->cloned &&
+           node->shadow.work_until_ms <=
+               node->cloned_ms + node->desc.renew_deadline_ms + node->desc.stop_budget_ms;
+}
+
+static bool judge_clone_excuse(const sim_world *world, const sim_node *node) {
+    return judge_is_inherited(node) && judge_last_applied(node) < world->server.clone_emptied;
+}
+
+/* A child of fork has its parent's memory, and must not lead by it. */
+void sim_judge_child(sim_world *world, const sim_node *child) {
+    lease_time_range range;
+    int64_t now_ms = sim_node_boot_ms(world, child);
+    int64_t wall_us = sim_node_wall_us(world, child);
+    if (sim_node_leads(world, child)) sim_fail(world, child, "a child of fork leads");
+    if (child->page.token != 0) sim_fail(world, child, "a child of fork has a token");
+    if (lease_core_range(&child->page.range, now_ms, wall_us, &range, NULL)) {
+        sim_fail(world, child, "a child of fork has a range");
+    }
+}
+
 /* Why two leaders may be, or COUNT: they may not. */
 static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
                                   const sim_node *fresh) {
@@ -127,6 +205,13 @@ static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
     if (old->unseen_pause) return SIM_MACHINE_PAUSED;
     if (judge_was_emptied(world, old) || judge_was_emptied(world, fresh)) {
         return world->server.emptied_by_delete ? SIM_EXCUSED_DELETE : SIM_EXCUSED_CLEAR;
+    }
+    if (sim_judge_are_clones(old, fresh) &&
+        (judge_is_inherited(old) || judge_is_inherited(fresh))) {
+        return SIM_EXCUSED_CLONE;
+    }
+    if (judge_clone_excuse(world, old) || judge_clone_excuse(world, fresh)) {
+        return SIM_EXCUSED_CLONE;
     }
     /* client-go waits for the recorded duration alone, and we for our own when that is longer. */
     bool shorter = fresh->kind == SIM_PEER ||
@@ -185,7 +270,10 @@ static void judge_cut_off(sim_world *world, const sim_node *fresh) {
 /* The fencing token grows from term to term, whoever leads. */
 void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token) {
     sim_server *server = &world->server;
-    bool excused = world->config.skew == SIM_SKEW_BEYOND || judge_was_emptied(world, node);
+    bool excused = world->config.skew == SIM_SKEW_BEYOND || judge_was_emptied(world, node) ||
+                   judge_clone_excuse(world, node);
+    /* Both read back the write that was under way, and each of them begins a term with it. */
+    if (token == server->highest_token && judge_is_inherited(node)) excused = true;
     if (token <= server->highest_token && !excused) {
         sim_fail(world, node, "token %" PRIu64 " after %" PRIu64, token, server->highest_token);
     }

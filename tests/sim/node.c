@@ -29,7 +29,7 @@ int64_t sim_node_wall_us(const sim_world *world, const sim_node *node) {
     return sim_clock_boot_us(&node->clock, world->now_us) + node->clock.wall_offset_us;
 }
 
-/* -- One step of the core ---------------------------------------------------------------------- */
+/* -- Sending and waiting ----------------------------------------------------------------------- */
 
 static void node_send(sim_world *world, sim_node *node) {
     const lease_core_output *out = &node->out;
@@ -78,6 +78,49 @@ static void node_schedule(sim_world *world, sim_node *node) {
     node->wake_us = at > world->now_us ? at : world->now_us;
 }
 
+/* -- Clones ------------------------------------------------------------------------------------ */
+
+/* Room for a child or a clone; NULL = there is none. */
+sim_node *sim_spare(sim_world *world) {
+    for (int32_t i = world->config.candidates; i < world->node_count; i++) {
+        if (world->nodes[i].kind == SIM_SPARE) return &world->nodes[i];
+    }
+    return NULL;
+}
+
+/* The machine with all that is in it. Answers under way find the original; the copy's wall clock is
+ * set by itself, and its random source may have been cloned as well. */
+void sim_node_clone(sim_world *world, sim_node *node, sim_node *copy) {
+    sim_random *random = &world->random_fault;
+    sim_trace(world, node, "its machine is cloned");
+    if (sim_node_leads(world, node)) sim_hit(world, SIM_CLONED);
+    node->cloned = true;
+    node->cloned_ms = sim_node_boot_ms(world, node);
+    int32_t index = copy->index;
+    *copy = *node;
+    copy->index = index;
+    copy->starts = 0;
+    copy->inbox_count = 0;
+    copy->origin = node->index;
+    copy->origin_incarnation = node->incarnation;
+    copy->origin_requests = node->core.requests;
+    copy->desc.identity = copy->identity;
+    copy->core.desc.identity = copy->core.own_identity;
+    if (sim_random_chance(random, 1000)) copy->random.state = sim_random_next(&world->random_core);
+    int64_t apart_us = sim_random_range(random, 1, 100000);
+    copy->clock.wall_offset_us += sim_random_chance(random, 500) ? apart_us : -apart_us;
+    node_schedule(world, copy);
+}
+
+static void node_clone_at_write(sim_world *world, sim_node *node) {
+    sim_node *spare = sim_spare(world);
+    if (!node->clone_at_write || node->out.action == LEASE_ACTION_READ) return;
+    node->clone_at_write = false;
+    if (spare && sim_has(world, SIM_FAULT_CLONE)) sim_node_clone(world, node, spare);
+}
+
+/* -- One step of the core ---------------------------------------------------------------------- */
+
 static void node_step(sim_world *world, sim_node *node, lease_core_input *input) {
     int64_t boot_ms = sim_node_boot_ms(world, node);
     input->now_ms = boot_ms - node->back_ms;
@@ -85,7 +128,7 @@ static void node_step(sim_world *world, sim_node *node, lease_core_input *input)
     node->back_ms = 0;
     if (boot_ms > node->last_ms) node->last_ms = boot_ms;
     input->wall_us = sim_node_wall_us(world, node);
-    input->random = (uint32_t)sim_random_next(&world->random_core);
+    input->random = (uint32_t)sim_random_next(&node->random);
     input->hold_requests = node->busy_until_us > world->now_us;
     if (input->hold_requests) sim_hit(world, SIM_HELD_BACK);
 
@@ -94,6 +137,9 @@ static void node_step(sim_world *world, sim_node *node, lease_core_input *input)
     lease_core_step(&node->core, input, &node->out);
     node->unseen_pause = false;
     sim_check_output(world, node, input);
+    node->page.valid_until_ms = node->out.valid_until_ms;
+    node->page.token = node->out.token;
+    node->page.range = node->core.range;
 
     const lease_core_output *out = &node->out;
     sim_hash(world, (uint64_t)world->now_us);
@@ -103,6 +149,7 @@ static void node_step(sim_world *world, sim_node *node, lease_core_input *input)
     if (world->failed) return;
     if (out->action != LEASE_ACTION_NONE) node_send(world, node);
     node_schedule(world, node);
+    if (out->action != LEASE_ACTION_NONE) node_clone_at_write(world, node);
 }
 
 static void node_answer(sim_world *world, sim_node *node, const sim_message *message) {
@@ -156,6 +203,9 @@ void sim_node_start(sim_world *world, sim_node *node) {
     node->unseen_pause = false;
     node->shown_stale = false;
     node->fooled = false;
+    node->cloned = false;
+    node->clone_at_write = false;
+    node->origin = -1;
     node->inbox_count = 0;
     node->contend_us = SIM_NEVER;
     node->tick_us = SIM_NEVER;
@@ -236,8 +286,41 @@ void sim_node_contend(sim_world *world, sim_node *node) {
     node_input(world, node, LEASE_INPUT_CONTEND);
 }
 
+/* From here on; what it has shown until then it goes on from. */
+void sim_node_set_rate(sim_world *world, sim_node *node, int64_t rate_ppm) {
+    if (node->clock.stopped_us != SIM_NEVER) return;
+    int64_t before_us = sim_clock_boot_us(&node->clock, world->now_us);
+    node->clock.rate_ppm = rate_ppm;
+    node->clock.origin_us += before_us - sim_clock_boot_us(&node->clock, world->now_us);
+    if (sim_node_leads(world, node)) sim_hit(world, SIM_RATE_CHANGED);
+    if (node->alive && !node->paused) node->wake_us = world->now_us;
+    sim_trace(world, node, "its clock runs at %+" PRId64 " ppm", rate_ppm);
+}
+
+/* lease.h refuses all work in a child, and the kernel has wiped the published page. */
+void sim_node_fork(sim_world *world, sim_node *node, sim_node *child, int64_t until_us) {
+    sim_trace(world, node, "forks");
+    child->kind = SIM_CHILD;
+    child->alive = true;
+    child->clock = node->clock;
+    child->wake_us = until_us;
+    memcpy(child->identity, node->identity, sizeof child->identity);
+    memset(&child->page, 0, sizeof child->page);
+    memset(&child->shadow, 0, sizeof child->shadow);
+    if (sim_node_leads(world, node)) sim_hit(world, SIM_FORKED);
+    sim_judge_child(world, child);
+}
+
+static void node_exit(sim_node *child) {
+    child->kind = SIM_SPARE;
+    child->alive = false;
+    child->wake_us = SIM_NEVER;
+}
+
 /* The end of all faults that sit in the node or around it. */
 void sim_node_heal(sim_world *world, sim_node *node) {
+    if (node->kind == SIM_CHILD) node_exit(node);
+    if (node->kind == SIM_SPARE) return;
     node->cut_out_us = 0;
     node->cut_in_us = 0;
     node->refused_us = 0;
@@ -320,7 +403,10 @@ static void node_resume(sim_world *world, sim_node *node) {
 
 /* What the node does at wake_us. */
 void sim_node_act(sim_world *world, sim_node *node) {
-    if (!node->alive) {
+    if (node->kind == SIM_CHILD) {
+        sim_judge_child(world, node);
+        node_exit(node);
+    } else if (!node->alive) {
         sim_node_start(world, node);
     } else if (node->paused) {
         node_resume(world, node);
@@ -333,5 +419,10 @@ void sim_node_act(sim_world *world, sim_node *node) {
 bool sim_node_leads(const sim_world *world, const sim_node *node) {
     if (!node->alive) return false;
     if (node->kind == SIM_PEER) return node->peer.renewing;
-    return sim_node_boot_ms(world, node) < node->shadow.valid_until_ms;
+    return sim_node_boot_ms(world, node) < node->page.valid_until_ms;
+}
+
+/* May it be elected, now or when it is started again? */
+bool sim_node_contends(const sim_node *node) {
+    return node->kind == SIM_CANDIDATE || node->kind == SIM_PEER;
 }

@@ -227,7 +227,8 @@ void sim_server_handle(sim_world *world, sim_message *message) {
     sim_trace(world, node, "... server: request %u %s%s%s -> revision %llu held by \"%s\"",
               (unsigned)message->request_id, lease_status_name(message->status),
               message->applied ? ", applied" : "",
-              message->action == LEASE_ACTION_READ && node->shown_stale ? ", stale" : "", (unsigned long long)world->server.revision,
+              message->action == LEASE_ACTION_READ && node->shown_stale ? ", stale" : "",
+              (unsigned long long)world->server.revision,
               world->server.exists ? world->server.record.holder_identity : "(gone)");
     sim_hash(world, (uint64_t)message->status ^ world->server.revision << 8);
 }

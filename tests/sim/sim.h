@@ -127,7 +127,19 @@ bool sim_random_chance(sim_random *random, int32_t per_mille);
     X(PEER_OVERLAP, "a client-go peer led beside another: the referee can see two leaders")        \
     X(SKEW_OVERLAP, "clocks beyond the tolerated skew gave two leaders: the referee sees it")      \
     X(EXCUSED_CLEAR, "two leaders after an admin or a peer emptied a held Lease")                  \
-    X(EXCUSED_DELETE, "two leaders after a deletion without strict_creation")
+    X(EXCUSED_DELETE, "two leaders after a deletion without strict_creation")                      \
+    X(EXCUSED_CLONE, "a leader's machine was cloned, and both lived on what was sent before")      \
+    X(ALONE, "a candidate was elected that is alone")                                              \
+    X(CROWD, "one of eight candidates was elected")                                                \
+    X(RATE_CHANGED, "the clock of a leader began to run at another rate")                          \
+    X(FORKED, "a leader forked, and its child read that it is none")                               \
+    X(ORPHANED, "a leader died right after a fork, and the child lived on")                        \
+    X(CLONED, "a leader's machine was cloned")                                                     \
+    X(CLONE_IN_FLIGHT, "a machine was cloned with a write under way, which was applied")           \
+    X(CLONE_STOPPED, "a clone began to run later, with a boot clock that had stood still")         \
+    X(CLONE_MET, "one of two clones saw that the other one had renewed, and stepped down")         \
+    X(CLONE_RELEASED, "one of two clones released while the other one led")                        \
+    X(BLIND_RELEASE, "a client-go peer emptied a Lease that another held")
 
 typedef enum sim_sometimes {
 #define SIM_ENUM(name, text) SIM_##name,
@@ -227,6 +239,7 @@ typedef struct sim_config {
     int64_t chaos_us;        /* how long the faults last */
     int64_t fault_gap_us;    /* between two faults of candidates, on average */
     int64_t latency_us;      /* of one message without faults, at most */
+    int32_t candidates;      /* from the start, peers and observers included */
     int32_t clean_elections; /* after the faults: crashes and releases against the bounds */
     bool strict_creation;
     bool twins;         /* two candidates share one identity */
@@ -298,6 +311,7 @@ typedef struct sim_server {
     bool was_acquiring;    /* ... and it made its sender the holder */
     uint64_t emptied;      /* revision: a holder was emptied, or deleted, by somebody else */
     bool emptied_by_delete;
+    uint64_t clone_emptied; /* revision: one of two clones released what both may live on */
     uint64_t shortened;    /* revision: a duration was made shorter by hand */
     sim_mood mood;
     lease_status denial;
@@ -390,7 +404,20 @@ typedef struct sim_peer {
     uint32_t requests;
 } sim_peer;
 
-typedef enum sim_kind { SIM_CANDIDATE, SIM_OBSERVER, SIM_PEER } sim_kind;
+typedef enum sim_kind {
+    SIM_CANDIDATE,
+    SIM_OBSERVER,
+    SIM_PEER,
+    SIM_SPARE, /* nothing yet: room for a child or a clone */
+    SIM_CHILD  /* of fork: it has the parent's memory, but for one page, and does nothing */
+} sim_kind;
+
+/* What lease.h publishes to other threads, on a page that the kernel wipes in a child of fork. */
+typedef struct sim_page {
+    int64_t valid_until_ms;
+    uint64_t token;
+    lease_range_state range;
+} sim_page;
 
 typedef struct sim_node {
     int32_t index;
@@ -407,8 +434,17 @@ typedef struct sim_node {
     int64_t last_ms;      /* the latest reading of boot time */
     lease_core core;
     lease_core_output out;
+    sim_page page;
+    sim_random random; /* what its core gets; a clone may get the same */
     sim_peer peer;
     sim_shadow shadow;
+    /* Of a machine that was cloned, and of its clone. */
+    bool clone_at_write;         /* it will be, with its next write under way */
+    bool cloned;
+    int64_t cloned_ms;           /* when it was, on its clock */
+    int32_t origin;              /* a clone: whose; -1 = none */
+    uint32_t origin_incarnation;
+    uint32_t origin_requests;    /* ids of requests that both have sent */
     /* the loop */
     int64_t wake_us;      /* true time at which it acts next */
     int64_t busy_until_us;
@@ -511,6 +547,11 @@ void sim_node_contend(sim_world *world, sim_node *node);
 void sim_node_heal(sim_world *world, sim_node *node);
 void sim_node_act(sim_world *world, sim_node *node);
 void sim_node_deliver(sim_world *world, sim_message *message);
+void sim_node_set_rate(sim_world *world, sim_node *node, int64_t rate_ppm);
+void sim_node_fork(sim_world *world, sim_node *node, sim_node *child, int64_t until_us);
+void sim_node_clone(sim_world *world, sim_node *node, sim_node *copy);
+sim_node *sim_spare(sim_world *world);
+bool sim_node_contends(const sim_node *node);
 bool sim_node_leads(const sim_world *world, const sim_node *node);
 
 /* peer.c */
@@ -529,6 +570,8 @@ bool sim_is_denial(lease_status status);
 /* judge.c */
 void sim_judge_stored(sim_world *world, const sim_message *message, const sim_server *before);
 void sim_judge_arrival(sim_world *world, const sim_message *message);
+bool sim_judge_are_clones(const sim_node *a, const sim_node *b);
+void sim_judge_child(sim_world *world, const sim_node *child);
 void sim_judge_leaders(sim_world *world, const sim_node *node);
 void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token);
 void sim_judge_loss(sim_world *world, const sim_node *node, lease_reason reason);

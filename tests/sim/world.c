@@ -112,7 +112,7 @@ static void world_depose(sim_world *world) {
     sim_node *node = &world->nodes[leader];
     int32_t others = 0;
     for (int32_t i = 0; i < world->node_count; i++) {
-        if (i != leader && world->nodes[i].kind != SIM_OBSERVER) others++;
+        if (i != leader && sim_node_contends(&world->nodes[i])) others++;
     }
     if (world->clean_left == 0 || others == 0) {
         world_enter(world, SIM_PHASE_DONE, 0);
@@ -208,8 +208,8 @@ static void world_begin(sim_world *world, sim_stats *stats, const sim_orders *or
     sim_configure(world);
     world->clean_left = world->config.clean_elections;
     world_enter(world, SIM_PHASE_CHAOS, world->config.chaos_us);
-    sim_trace(world, NULL, "%d nodes, faults %07x, skew %d of %" PRId64 " ppm%s%s%s%s%s",
-              (int)world->node_count, (unsigned)world->config.faults, (int)world->config.skew,
+    sim_trace(world, NULL, "%d nodes, faults %09" PRIx64 ", skew %d of %" PRId64 " ppm%s%s%s%s%s",
+              (int)world->node_count, world->config.faults, (int)world->config.skew,
               world->config.rho_ppm, world->config.strict_creation ? ", strict creation" : "",
               world->config.twins ? ", twins" : "", world->config.opaque ? ", opaque" : "",
               world->config.mixed ? ", mixed" : "", world->config.peers ? ", peers" : "");
@@ -226,7 +226,8 @@ static void world_begin(sim_world *world, sim_stats *stats, const sim_orders *or
                   (int)node->desc.stop_budget_ms, (int)node->desc.request_timeout_ms,
                   node->clock.rate_ppm,
                   node->kind == SIM_PEER ? ", client-go"
-                  : node->kind == SIM_OBSERVER ? ", observer" : "");
+                  : node->kind == SIM_OBSERVER ? ", observer"
+                  : node->kind == SIM_SPARE ? ", for a child or a clone" : "");
     }
 }
 

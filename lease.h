@@ -101,7 +101,8 @@
  *   outage of 4.5 s; a crashed leader is replaced within lease_duration + 1.2 retry_period of its
  *   last renewal, a released Lease is taken within 1.2 retry_period. All replicas should agree on
  *   the values. lease_core_timing works this out for any configuration; the log callback prints it
- *   when a lease is created, the tool with `lease timing`.
+ *   when a lease is created, the tool with `lease timing`. A renew_deadline below 2 s is for leases
+ *   on which all contenders are ours: client-go sees changes of renewTime by the second only.
  *
  * LEADER OR RANGE
  *   lease_is_leader, lease_remaining_ms, lease_token: strict. At most one process, ever.
@@ -160,10 +161,11 @@
  *
  * METRICS
  *   lease_metrics_write writes Prometheus text or OpenMetrics for all leases of a client, computed
- *   at the call: PREFIX_is_held, PREFIX_failing_open (Google's two, label key="ns/name"),
- *   leader_election_master_status and leader_election_slowpath_total (client-go's, label name),
- *   and PREFIX_valid_seconds, _last_renewal_age_seconds, _fencing_token, _renewals_total{result},
- *   _acquisitions_total, _losses_total, _leader_changes_total, _foreign_writes_total, _build_info.
+ *   at the call, for each from its first turn of the loop on: PREFIX_is_held, PREFIX_failing_open
+ *   (Google's two, label key="ns/name"), leader_election_master_status and
+ *   leader_election_slowpath_total (client-go's, label name), and PREFIX_valid_seconds,
+ *   _last_renewal_age_seconds, _fencing_token, _renewals_total{result}, _acquisitions_total,
+ *   _losses_total, _leader_changes_total, _foreign_writes_total, _build_info.
  *
  * SECURITY
  *   HTTPS only, TLS 1.2 or 1.3. The certificate must be signed by the configured CA (never by the
@@ -174,19 +176,31 @@
  *   before they stand in a URL. Answers are hostile until checked.
  *
  * LIMITS
- *   The promise is: at most one strict leader at any instant, if every contender keeps the rules
- *   above and clock rates differ by less than the tolerated skew. client-go's own electors do not
- *   keep them all: beside one of those it is our process that is never wrong, not theirs. An
- *   administrator who edits or deletes the Lease by hand can hand it to another at once; so can a
- *   restore of etcd from a backup. A first ever contender that finds no Lease creates it and leads,
- *   as client-go does: after a deletion that can be early. strict_creation waits a duration
- *   instead. A machine that is paused with its boot clock standing still (snapshots) is noticed by
- *   its wall clock, once that is set right. And no lease can recall a write that is already on its
- *   way: check lease_remaining_ms before each effect, and let the resource refuse a token lower
- *   than the highest it has seen (examples/04_fencing.c). The token is the resourceVersion of the
- *   acquiring write: it grows over all terms and deletions, but is 0 where a server's versions are
- *   not numbers. The token of a term read back from a write without an answer belongs to that
- *   write as well.
+ *   The promise is: at most one strict leader at any instant, as long as every contender keeps the
+ *   rules above and no two clocks differ in rate by more than the tolerated skew. Nothing else is
+ *   assumed: no common time, no bound on delays, pauses or losses. What it does not cover:
+ *
+ *   - Others who do not keep the rules. client-go's own electors do not keep them all: beside one
+ *     of those it is our process that is never wrong, not theirs. Two processes with one identity
+ *     are noticed and stand aside, but one identity is meant for one process start.
+ *   - An administrator. Who writes another holder, empties it, shortens the duration or deletes the
+ *     Lease hands it over at once, while the old holder learns of it with its next request. A first
+ *     ever contender that finds no Lease creates it and leads, as client-go does; strict_creation
+ *     waits a duration instead. A restore of etcd from a backup is all of that together, and takes
+ *     resourceVersion, and the fencing token with it, back.
+ *   - A machine whose boot clock stands still while the world goes on (snapshots). It is noticed by
+ *     its wall clock, once that is set right.
+ *   - Work that goes on after the deadline. A process that is stopped between the question and the
+ *     effect acts late: ask lease_remaining_ms just before, and end the work within stop_budget.
+ *   - lease_range, when it fails open: it trades gaps for duplicates. Two ranges overlap when only
+ *     the holder is cut off, until it sees the other one; and by as much as wall clocks differ.
+ *
+ *   No lease can recall a write that is already on its way. What the fencing token adds is a
+ *   resource that refuses one: it keeps the highest token that it has seen and takes no lower one
+ *   (examples/04_fencing.c: a stopped leader comes back, writes, and is refused). The token is the
+ *   resourceVersion of the acquiring write: it grows over all terms and deletions, but is 0 where a
+ *   server's versions are not numbers. The token of a term read back from a write without an answer
+ *   belongs to that write as well.
  */
 
 #if defined(LEASE_IMPLEMENTATION) && !defined(_GNU_SOURCE)
@@ -407,8 +421,7 @@ typedef struct lease_core_output {
     int64_t stop_by_ms; /* LOST: the work must have ended by then */
 } lease_core_output;
 
-/* [start, end), Unix microseconds */
-typedef struct lease_time_range { int64_t start_us, end_us; } lease_time_range;
+typedef struct lease_time_range { int64_t start_us, end_us; } lease_time_range; /* [start, end) */
 
 typedef struct lease_range_state { /* what lease_core_range needs; Google pkg/lease lease.go */
     bool held;               /* we are the last known holder */
@@ -425,6 +438,7 @@ typedef struct lease_range_state { /* what lease_core_range needs; Google pkg/le
 typedef struct lease_attempt {
     int64_t renew_us, acquire_us, sent_ms, offset_us;
     bool refused; /* by an answer; only a second copy of the request may still be applied */
+    bool spent;   /* a term has ended since by what was seen: it gives no validity any more */
 } lease_attempt;
 typedef struct lease_core { /* read what you like, change nothing */
     lease_core_desc desc; /* with defaults applied; identity points into own_identity */
@@ -465,7 +479,7 @@ LEASE_API lease_status lease_core_init(lease_core *core, const lease_core_desc *
 /* One step: what happened -> what to do. Never fails. Cheap (no loop but over the attempts). */
 LEASE_API void lease_core_step(lease_core *core, const lease_core_input *input,
                                lease_core_output *output);
-/* Range() from a state at an instant; *failing_open (may be NULL) says that it is open. */
+/* Range() from a state at an instant; zero when false. *failing_open may be NULL. */
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
                                 lease_time_range *range, bool *failing_open);
 typedef struct lease_timing { /* what a configuration means */
@@ -1301,6 +1315,21 @@ static lease_status lease__rules_refuse(lease_error *error, lease_status status)
     return lease__fail(error, status, LEASE_STAGE_CONFIG, lease_status_text(status), LEASE__END);
 }
 
+/* With the values, for one of them may be a default. */
+static lease_status lease__rules_refuse_unsafe(const lease_core_desc *desc, lease_error *error) {
+    char values[64];
+    lease__buf buf = lease__buf_make(values, sizeof values);
+    lease__put(&buf, ": ");
+    lease__put_i64(&buf, desc->renew_deadline_ms);
+    lease__put(&buf, " + ");
+    lease__put_i64(&buf, desc->stop_budget_ms);
+    lease__put(&buf, " against ");
+    lease__put_i64(&buf, desc->lease_duration_ms);
+    lease__put(&buf, " ms");
+    return lease__fail(error, LEASE_UNSAFE_TIMING, LEASE_STAGE_CONFIG,
+                       lease_status_text(LEASE_UNSAFE_TIMING), values, LEASE__END);
+}
+
 static bool lease__rules_bad_identity(const char *identity) {
     if (identity == NULL || identity[0] == '\0') return true;
     return strlen(identity) > LEASE_MAX_IDENTITY || !lease__is_printable_utf8(identity);
@@ -1325,7 +1354,7 @@ static lease_status lease__rules_check(const lease_core_desc *desc, lease_error 
         return lease__rules_refuse(error, LEASE_BAD_REQUEST_TIMEOUT);
     }
     if ((deadline + desc->stop_budget_ms) * 101 + 100 > duration * 100) {
-        return lease__rules_refuse(error, LEASE_UNSAFE_TIMING);
+        return lease__rules_refuse_unsafe(desc, error);
     }
     return LEASE_OK;
 }
@@ -1334,15 +1363,14 @@ static lease_status lease__rules_check(const lease_core_desc *desc, lease_error 
 
 LEASE_API bool lease_core_range(const lease_range_state *state, int64_t now_ms, int64_t wall_us,
                                 lease_time_range *range, bool *failing_open) {
-    if (failing_open != NULL) *failing_open = false;
-    if (!state->held) return false;
+    const bool running = wall_us <= state->end_us && now_ms <= state->end_ms;
+    const bool open = !running && state->silent && now_ms < state->silent_until_ms &&
+                      now_ms < state->open_until_ms;
+    if (failing_open != NULL) *failing_open = state->held && open;
+    memset(range, 0, sizeof *range);
+    if (!state->held || (!running && !open)) return false;
     range->start_us = state->start_us;
-    range->end_us = state->end_us;
-    if (wall_us <= state->end_us && now_ms <= state->end_ms) return true;
-    if (!state->silent || now_ms >= state->silent_until_ms) return false;
-    if (now_ms >= state->open_until_ms) return false;
-    range->end_us = wall_us + state->duration_us;
-    if (failing_open != NULL) *failing_open = true;
+    range->end_us = open ? wall_us + state->duration_us : state->end_us;
     return true;
 }
 
@@ -1387,12 +1415,36 @@ static int64_t lease__rules_take_ms(const lease_core *core) {
     return core->observed_ms;
 }
 
+/* -- What is seen ----------------------------------------------------------------------------- */
+
+/* Has wall time run ahead of boot time since? The boot clock of a machine that is paused or
+ * restored from a snapshot may stand still while the world goes on; wall time tells, once it is
+ * set right. */
+static bool lease__rules_jumped(const lease_core *core, int64_t offset_us) {
+    const lease_core_desc *desc = &core->desc;
+    const int64_t margin_ms =
+        (int64_t)desc->lease_duration_ms - desc->renew_deadline_ms - desc->stop_budget_ms;
+    return core->offset_us - offset_us > margin_ms / 2 * LEASE__US_PER_MS;
+}
+
+/* Does another live process write under our identity? A first look may find a predecessor's. */
+static bool lease__rules_is_duplicate(const lease_core *core, const lease_record *record) {
+    return lease__rules_is_own(core, record) && core->exists &&
+           lease__rules_is_own(core, &core->seen);
+}
+
+static lease_reason lease__rules_loss_by(const lease_core *core, const lease_record *record) {
+    if (record->coordinated) return LEASE_REASON_COORDINATED;
+    if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
+    return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
+}
+
+/* -- Pace ------------------------------------------------------------------------------------- */
+
 /* A part of span chosen by the random word. */
 static int64_t lease__rules_jitter(int64_t span, uint32_t random) {
     return (int64_t)((uint64_t)span * random >> 32);
 }
-
-/* -- Pace ------------------------------------------------------------------------------------- */
 
 /* Somebody else was faster: what we know is stale, and that is all. */
 static bool lease__rules_lost_race(lease_status status) {
@@ -1409,13 +1461,17 @@ static bool lease__rules_is_permanent(lease_status status) {
     return !lease__rules_is_silence(status) && !lease__rules_lost_race(status);
 }
 
-/* A lost race or an unanswered write is looked into at once, the first time; everything else
- * waits, and what waits in vain waits longer. A leader keeps to a pace that leaves several tries
- * before its end. */
+/* A lost race or an unanswered write is looked into at once, the first time; so is a creation that
+ * failed behind a conflict, for then somebody else holds a new Lease. Everything else waits, and
+ * what waits in vain waits longer. A leader keeps to a pace that leaves several tries before its
+ * end. */
 static int64_t lease__rules_pause_ms(const lease_core *core, lease_status status, uint32_t random) {
     const int64_t period = core->desc.retry_period_ms;
     const int64_t brisk = lease__min_i64(period, 1000);
-    if (core->read_first && core->failures <= 1 && !lease__rules_is_permanent(status)) return 0;
+    const int32_t at_once = status == LEASE_ALREADY_EXISTS ? 2 : 1;
+    if (core->read_first && core->failures <= at_once && !lease__rules_is_permanent(status)) {
+        return 0;
+    }
     if (lease__rules_lost_race(status)) {
         return brisk + lease__rules_jitter(brisk / 2, random);
     }
@@ -1463,9 +1519,9 @@ static void lease__rules_describe(const lease_core *core, lease_timing *timing) 
     lease__rules_put_takeover(&buf, "; a released Lease is taken after ", timing->release_mean_ms,
                               timing->release_worst_ms);
     lease__put(&buf, "; a leader sends ");
-    lease__put_fixed(&buf, timing->leader_per_ks / 10, 2);
+    lease__put_fixed(&buf, (timing->leader_per_ks + 5) / 10, 2);
     lease__put(&buf, " requests a second, a standby ");
-    lease__put_fixed(&buf, timing->standby_per_ks / 10, 2);
+    lease__put_fixed(&buf, (timing->standby_per_ks + 5) / 10, 2);
     LEASE_ASSERT(!lease__buf_full(&buf));
 }
 
@@ -1578,6 +1634,7 @@ static void lease__core_remember_attempt(lease_core *core, const lease_record *w
     attempt->sent_ms = core->clock_ms;
     attempt->offset_us = core->offset_us;
     attempt->refused = false;
+    attempt->spent = false;
 }
 
 /* The last one never left us. */
@@ -1630,6 +1687,11 @@ static int64_t lease__core_renew_time(const lease_core *core, const lease_core_i
 
 /* -- Gaining and losing ----------------------------------------------------------------------- */
 
+/* What a term rested on gives no other one, even if a read shows it again. */
+static void lease__core_spend_attempts(lease_core *core) {
+    for (uint32_t i = 0; i < core->attempt_count; i++) core->attempts[i].spent = true;
+}
+
 /* Only an end that was foreseen leaves the stop budget: in all other cases somebody else may lead.
  * */
 static void lease__core_lose(lease_core *core, lease_core_output *out, lease_reason reason) {
@@ -1642,26 +1704,18 @@ static void lease__core_lose(lease_core *core, lease_core_output *out, lease_rea
     out->stop_by_ms = core->valid_until_ms + core->desc.stop_budget_ms;
     if (reason != LEASE_REASON_EXPIRED) {
         out->stop_by_ms = lease__min_i64(out->stop_by_ms, core->clock_ms);
+        lease__core_spend_attempts(core);
     }
     core->valid_until_ms = 0;
     core->token = 0;
-}
-
-/* Has wall time run ahead of boot time since? The boot clock of a machine that is paused or
- * restored from a snapshot may stand still while the world goes on; wall time tells, once it is
- * set right. */
-static bool lease__core_jumped(const lease_core *core, int64_t offset_us) {
-    const lease_core_desc *desc = &core->desc;
-    const int64_t margin_ms =
-        (int64_t)desc->lease_duration_ms - desc->renew_deadline_ms - desc->stop_budget_ms;
-    return core->offset_us - offset_us > margin_ms / 2 * LEASE__US_PER_MS;
 }
 
 /* This attempt is known to be applied, and record is what it left. */
 static void lease__core_hold(lease_core *core, lease_core_output *out, const lease_record *record,
                              lease_attempt attempt) {
     const int64_t until = attempt.sent_ms + core->desc.renew_deadline_ms;
-    const bool late = until <= core->clock_ms || lease__core_jumped(core, attempt.offset_us);
+    const bool late = attempt.spent || until <= core->clock_ms ||
+                      lease__rules_jumped(core, attempt.offset_us);
     if (core->released || core->releasing) return;
     /* What is acknowledged too late begins no term, and no range either. */
     if (!late || core->range.held) lease__core_range_extend(core, record, attempt.sent_ms);
@@ -1728,18 +1782,6 @@ static bool lease__core_wrote(const lease_core *core, const lease_record *record
     return !core->desc.strict_creation || lease__same(core->seen.uid, record->uid);
 }
 
-/* Does another live process write under our identity? A first look may find a predecessor's. */
-static bool lease__core_is_duplicate(const lease_core *core, const lease_record *record) {
-    return lease__rules_is_own(core, record) && core->exists &&
-           lease__rules_is_own(core, &core->seen);
-}
-
-static lease_reason lease__core_loss_by(const lease_core *core, const lease_record *record) {
-    if (record->coordinated) return LEASE_REASON_COORDINATED;
-    if (record->holder_identity[0] == '\0') return LEASE_REASON_CLEARED;
-    return lease__rules_is_own(core, record) ? LEASE_REASON_DUPLICATE : LEASE_REASON_TAKEN;
-}
-
 /* What a read shows when it shows a Lease. */
 static void lease__core_observe(lease_core *core, lease_core_output *out,
                                 const lease_record *record) {
@@ -1750,12 +1792,12 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
                          !lease__same(core->seen.resource_version, record->resource_version);
     const lease_attempt *found = lease__core_find_attempt(core, record);
     const bool read_back = ours && found != NULL && record->renew_time_us != core->own_renew_us;
-    if (!wrote && lease__core_is_duplicate(core, record) && changed) {
+    if (!wrote && lease__rules_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
     const bool own_release = core->releasing && record->renew_time_us == core->last_renew_us;
     if (changed && was_ours && !read_back && !own_release) out->events |= LEASE_CORE_FOREIGN_WRITE;
-    if (!ours) lease__core_lose(core, out, lease__core_loss_by(core, record));
+    if (!ours) lease__core_lose(core, out, lease__rules_loss_by(core, record));
     lease__core_see(core, record, ours);
     if (!read_back) return;
     out->events |= LEASE_CORE_READ_BACK;
@@ -1881,8 +1923,8 @@ static void lease__core_write_failed(lease_core *core, lease_core_output *out,
     const bool open = in->maybe_applied || lease__rules_lost_race(in->status);
     if (remembered && !sent) lease__core_forget_attempt(core);
     if (remembered && sent) core->attempts[core->attempt_count - 1].refused = !open;
-    core->read_first = core->read_first || open;
-    core->slow_path = core->read_first;
+    core->read_first = open;
+    core->slow_path = open;
     lease__core_failed(core, out, in);
 }
 
@@ -2003,7 +2045,7 @@ static void lease__core_request(lease_core *core, lease_core_output *out,
 /* Nothing that counted on a boot clock that has stood still holds: renew before anything else. */
 static void lease__core_watch_clocks(lease_core *core, lease_core_output *out, int64_t wall_us) {
     core->offset_us = wall_us - core->clock_ms * LEASE__US_PER_MS;
-    if (!lease__rules_leads(core) || !lease__core_jumped(core, core->held_offset_us)) return;
+    if (!lease__rules_leads(core) || !lease__rules_jumped(core, core->held_offset_us)) return;
     lease__core_lose(core, out, LEASE_REASON_CLOCK_JUMP);
     core->next_ms = core->clock_ms;
 }
@@ -2011,6 +2053,7 @@ static void lease__core_watch_clocks(lease_core *core, lease_core_output *out, i
 static void lease__core_release(lease_core *core, lease_core_output *out) {
     if (core->released) return;
     lease__core_lose(core, out, LEASE_REASON_RELEASED);
+    lease__core_spend_attempts(core);
     core->range.held = false;
     core->released = true;
     core->failures = 0;
@@ -2392,16 +2435,17 @@ static void lease__json_decode(const lease__json *json, int token, lease__buf *b
     }
 }
 
-/* A string in the text is never shorter than what it says, and as long only without escapes: so
- * most keys are told apart by length and first character. */
+/* Most keys are told apart by their first character. A string in the text is never shorter than
+ * what it says, and as long only without escapes. */
 static bool lease__json_equals(const lease__json *json, int token, const char *text) {
     char decoded[256];
     if (!lease__json_is(json, token, JSMN_STRING)) return false;
     const char *raw = json->text + json->tokens[token].start;
     const size_t length = (size_t)(json->tokens[token].end - json->tokens[token].start);
+    if (length > 0 && raw[0] != text[0] && raw[0] != '\\') return false;
     const size_t wanted = strlen(text);
     if (length <= wanted) return length == wanted && memcmp(raw, text, length) == 0;
-    if ((raw[0] != text[0] && raw[0] != '\\') || memchr(raw, '\\', length) == NULL) return false;
+    if (memchr(raw, '\\', length) == NULL) return false;
     lease__buf buf = lease__buf_make(decoded, sizeof decoded);
     lease__json_decode(json, token, &buf);
     return !lease__buf_full(&buf) && buf.length == wanted && lease__same(decoded, text);
@@ -6369,8 +6413,10 @@ LEASE_API bool lease_range(const lease *self, lease_time_range *range) {
         uint64_t token;
         lease_range_state range;
     } term;
-    memset(range, 0, sizeof *range);
-    if (!lease__may_answer(self)) return false;
+    if (!lease__may_answer(self)) {
+        memset(range, 0, sizeof *range);
+        return false;
+    }
     lease__latch_read(&self->latch, &term, sizeof term);
     const lease_hooks *hooks = &self->client->hooks;
     const int64_t now_ms = hooks->boot_ms(hooks->context);

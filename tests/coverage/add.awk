@@ -1,6 +1,6 @@
 # Adds up what gcov says of lease.h, and judges. Input: the exclusions, then for each program a line
-# `program own` or `program other` and gcov's text of it. Place 0 of a line is the line itself,
-# places 1, 2, ... are its branches.
+# `program own FILE` or `program other FILE` and gcov's text of it. Place 0 of a line is the line
+# itself, places 1, 2, ... are its branches.
 
 BEGIN { whole["rules"] = whole["core"] = 1 } # the elector: nothing of it may be missed
 
@@ -11,9 +11,9 @@ FILENAME != "-" {
     next
 }
 $1 == "program" {
+    program[++programs] = $3
     own = $2 == "own"
-    programs++
-    if ($2 == "unreadable") fail("gcov cannot read the counts of a program")
+    if ($2 == "unreadable") fail("gcov cannot read " $3)
     next
 }
 /^ *-: *0:Source:/ { ours = /[:\/]lease\.h$/; section = "" }
@@ -46,6 +46,7 @@ function add(place, count) {
     name_of[line] = name
     text_of[line] = source
     known[line, place] = 1
+    if (section in whole) counted[programs] += own ? count : 1
     if (own || !(section in whole)) times[line, place] += count
 }
 function fail(what) {
@@ -118,6 +119,9 @@ END {
         if (differ(section)) fail(">>" section " is not the same in all programs")
         else if (missed[section]) fail(missed[section] " places of >>" section " are never reached")
         else passed++
+    }
+    for (i = 1; i <= programs; i++) {
+        if (i in counted && !counted[i]) fail("nothing was counted in " program[i])
     }
     for (i = 1; i <= excuses; i++) {
         if (!used[i]) fail("nothing needs this exclusion: " excuse[i])

@@ -46,10 +46,10 @@ static const char usage_get[] =
 static const char usage_timing[] =
     "lease timing [options]\n"
     "\n"
-    "Prints what a configuration means: which difference of clock rates it tolerates, which outage\n"
-    "of the API, how soon a crashed leader is replaced and a released Lease is taken (and round\n"
-    "trips to the API come on top), how often the API is asked. What is not safe is refused. run\n"
-    "and hold log the same when they start. It asks nobody and needs no Lease.\n";
+    "Prints what a configuration means: which difference of clock rates it tolerates, which\n"
+    "outage of the API, how soon a crashed leader is replaced and a released Lease is taken (round\n"
+    "trips to the API come on top), and how often the API is asked. What is not safe is refused.\n"
+    "run and hold log the same when they start. It asks nobody and needs no Lease.\n";
 
 static const char examples_run[] =
     "Examples:\n"

@@ -99,8 +99,12 @@ void sim_hit(sim_world *world, sim_sometimes what) {
     world->stats->sometimes[what]++;
 }
 
+bool sim_had(const sim_world *world, sim_fault fault) {
+    return (world->config.faults >> fault & 1u) != 0;
+}
+
 bool sim_has(const sim_world *world, sim_fault fault) {
-    return world->phase == SIM_PHASE_CHAOS && (world->config.faults >> fault & 1u) != 0;
+    return world->phase == SIM_PHASE_CHAOS && sim_had(world, fault);
 }
 
 /* Copies what fits and fills the rest with zeros, so that equal texts are equal bytes. */

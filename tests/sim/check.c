@@ -14,6 +14,14 @@ bool sim_is_denial(lease_status status) {
            status == LEASE_NO_NAMESPACE || status == LEASE_INVALID;
 }
 
+uint64_t sim_revision(const lease_record *record) {
+    uint64_t value = 0;
+    for (const char *at = record->resource_version; *at != 0; at++) {
+        if (*at >= '0' && *at <= '9') value = value * 10 + (uint64_t)(*at - '0');
+    }
+    return value;
+}
+
 /* Only these may open a range: nobody answered, or a server that can give the Lease to nobody. */
 static bool check_is_silence(lease_status status) {
     return status == LEASE_RESOLVE || status == LEASE_CONNECT || status == LEASE_TIMEOUT ||
@@ -42,10 +50,10 @@ void sim_check_start(sim_world *world, sim_node *node) {
 static void check_learn(sim_world *world, sim_node *node, const lease_record *record) {
     sim_shadow *shadow = &node->shadow;
     bool same_uid = shadow->exists && strcmp(shadow->seen.uid, record->uid) == 0;
-    if (!same_uid ||
-        strcmp(shadow->seen.resource_version, record->resource_version) != 0) {
-        shadow->seen_ms = shadow->now_ms;
-    }
+    shadow->was_own = shadow->own || (shadow->told && !shadow->exists);
+    shadow->changed = !same_uid ||
+                      strcmp(shadow->seen.resource_version, record->resource_version) != 0;
+    if (shadow->changed) shadow->seen_ms = shadow->now_ms;
     if (!same_uid) {
         shadow->uid_ms = shadow->now_ms;
         shadow->uid_held = false;
@@ -74,12 +82,20 @@ static void check_learn_absence(sim_node *node) {
     shadow->own = false;
 }
 
+/* Refusals that time alone does not mend, in a row. A leader asks on at its pace. */
+static void check_count_denials(sim_shadow *shadow, lease_status status) {
+    bool denied = sim_is_denial(status) && !shadow->leading;
+    shadow->denials = denied ? shadow->denials + 1 : 0;
+    shadow->denied_ms = shadow->now_ms;
+}
+
 static void check_answer(sim_world *world, sim_node *node, const lease_core_input *input) {
     sim_shadow *shadow = &node->shadow;
     bool write = shadow->pending != LEASE_ACTION_READ;
     shadow->pending = LEASE_ACTION_NONE;
     shadow->answered_now = true;
     shadow->status = input->status;
+    check_count_denials(shadow, input->status);
     shadow->silent = check_is_silence(input->status) || (shadow->silent && !write &&
                                                          input->status == LEASE_OK);
     shadow->failures = input->status == LEASE_OK ? shadow->failures : shadow->failures + 1;
@@ -115,6 +131,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
     sim_shadow *shadow = &node->shadow;
     if (input->now_ms > shadow->now_ms) shadow->now_ms = input->now_ms;
     shadow->answered_now = false;
+    shadow->changed = false;
     switch (input->kind) {
     case LEASE_INPUT_TICK: break;
     case LEASE_INPUT_READ_DONE:
@@ -125,7 +142,11 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
         break;
     case LEASE_INPUT_RELEASE:
         shadow->not_before_ms = 0;
-        if (!shadow->released) shadow->release_told = false;
+        shadow->denials = 0;
+        if (!shadow->released) {
+            shadow->release_told = false;
+            shadow->giving = true;
+        }
         shadow->released = true;
         shadow->range_held = false;
         /* It is asked for when the work has stopped. */
@@ -133,6 +154,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
         break;
     case LEASE_INPUT_CONTEND:
         shadow->not_before_ms = 0;
+        shadow->denials = 0;
         shadow->released = false;
         break;
     }
@@ -155,6 +177,22 @@ static bool check_is_still_own(const sim_node *node) {
     const sim_shadow *shadow = &node->shadow;
     return shadow->exists && check_is_known_own(node) && !shadow->seen.coordinated &&
            (int64_t)shadow->seen.lease_duration_s * 1000 == node->desc.lease_duration_ms;
+}
+
+/* Is the version that it sees what a write of its own has made, by the server's word, and a webhook
+ * has left? One that was refused may be forgotten, though a second copy of it was applied. */
+static bool check_is_revision_own(const sim_node *node) {
+    const sim_shadow *shadow = &node->shadow;
+    const char *holder = shadow->seen.holder_identity;
+    if (strcmp(holder, node->identity) != 0) return false;
+    uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
+    for (uint32_t i = 1; i <= kept; i++) {
+        const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
+        if (write->applied && write->revision == sim_revision(&shadow->seen)) {
+            return !write->refused;
+        }
+    }
+    return false;
 }
 
 /* -- Terms ------------------------------------------------------------------------------------- */
@@ -240,9 +278,8 @@ static void check_acquired(sim_world *world, sim_node *node) {
 
 /* Wall time that ran ahead of boot time shortens validity, and a renewal is due at once. */
 static bool check_wall_may_run_ahead(const sim_world *world) {
-    const uint64_t ahead = UINT64_C(1) << SIM_FAULT_WALL | UINT64_C(1) << SIM_FAULT_MACHINE |
-                           UINT64_C(1) << SIM_FAULT_BACK;
-    return (world->config.faults & ahead) != 0;
+    return sim_had(world, SIM_FAULT_WALL) || sim_had(world, SIM_FAULT_MACHINE) ||
+           sim_had(world, SIM_FAULT_BACK);
 }
 
 /* Does an applied write of this incarnation give validity until then? */
@@ -296,8 +333,51 @@ static void check_validity(sim_world *world, sim_node *node) {
     shadow->work_until_ms = out->valid_until_ms + node->desc.stop_budget_ms;
 }
 
+/* Somebody else wrote the Lease while it was held, or not. */
+static void check_foreign(sim_world *world, const sim_node *node, bool led) {
+    const sim_shadow *shadow = &node->shadow;
+    bool told = (node->out.events & LEASE_CORE_FOREIGN_WRITE) != 0;
+    bool shown = shadow->answered_now && shadow->status == LEASE_OK && shadow->changed;
+    bool gone = strcmp(shadow->seen.holder_identity, node->identity) != 0;
+    bool altered = (node->out.events & LEASE_CORE_ALTERED) != 0;
+    if (told) sim_hit(world, SIM_FOREIGN_WRITE);
+    if (node->fooled) return;
+    if (told && (!shown || !shadow->was_own || check_is_revision_own(node))) {
+        sim_fail(world, node, "FOREIGN_WRITE for version %s", shadow->seen.resource_version);
+    }
+    if (!told && led && shown && shadow->was_own && gone && !altered) {
+        sim_fail(world, node, "FOREIGN_WRITE is missing for version %s of \"%s\"",
+                 shadow->seen.resource_version, shadow->seen.holder_identity);
+    }
+}
+
+typedef enum check_state { CHECK_FOLLOWS, CHECK_LEADS, CHECK_GIVES, CHECK_ASIDE } check_state;
+
+static check_state check_state_of(const sim_shadow *shadow) {
+    if (shadow->leading) return CHECK_LEADS;
+    if (shadow->giving) return CHECK_GIVES;
+    return shadow->released ? CHECK_ASIDE : CHECK_FOLLOWS;
+}
+
+/* Whoever gives the Lease back, or stands aside, has to follow before it can lead. */
+static void check_edge(sim_world *world, const sim_node *node, check_state before) {
+    static const char *const names[] = {"follows", "leads", "gives back", "stands aside"};
+    static const bool allowed[4][4] = {
+        [CHECK_FOLLOWS] = {true, true, true, true},
+        [CHECK_LEADS] = {true, true, true, true},
+        [CHECK_GIVES] = {true, false, true, true},
+        [CHECK_ASIDE] = {true, false, true, true},
+    };
+    check_state after = check_state_of(&node->shadow);
+    if (!allowed[before][after]) {
+        sim_fail(world, node, "%s and then %s", names[before], names[after]);
+    }
+}
+
 static void check_events(sim_world *world, sim_node *node, const lease_core_input *input) {
     sim_shadow *shadow = &node->shadow;
+    check_state before = check_state_of(shadow);
+    bool led = shadow->leading;
     uint32_t events = node->out.events;
     bool expired = shadow->leading && shadow->now_ms >= shadow->valid_until_ms;
     if ((events & LEASE_CORE_READ_BACK) != 0) {
@@ -312,7 +392,7 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
         }
         sim_hit(world, node->cloned && shadow->leading ? SIM_CLONE_MET : SIM_TWIN);
     }
-    if ((events & LEASE_CORE_FOREIGN_WRITE) != 0) sim_hit(world, SIM_FOREIGN_WRITE);
+    check_foreign(world, node, led);
     if ((events & LEASE_CORE_LOST) != 0) {
         check_lost(world, node, input);
     } else if (expired) {
@@ -320,7 +400,10 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
     }
     if ((events & LEASE_CORE_RELEASED) != 0) {
         if (shadow->release_told) sim_fail(world, node, "RELEASED twice");
+        if (!shadow->giving) sim_fail(world, node, "RELEASED without having been asked");
         shadow->release_told = true;
+        shadow->giving = false;
+        sim_judge_released(world, node);
         if (shadow->unknown || (check_is_still_own(node) && !node->fooled)) {
             sim_fail(world, node, "RELEASED, but the Lease may still be its own");
         }
@@ -337,6 +420,7 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
     }
     if (changed) sim_copy(shadow->reported, sizeof shadow->reported, holder);
     check_validity(world, node);
+    check_edge(world, node, before);
     if ((events & (LEASE_CORE_ACQUIRED | LEASE_CORE_RENEWED)) != 0) {
         sim_judge_leaders(world, node);
     }
@@ -468,6 +552,18 @@ static void check_write(sim_world *world, sim_node *node, const lease_core_input
                         .renew_us = write->renew_time_us};
 }
 
+/* What time alone does not mend is asked for slowly: four periods apart or more, once it lasts. */
+static void check_denials(sim_world *world, sim_node *node) {
+    const sim_shadow *shadow = &node->shadow;
+    int64_t least_ms = 4 * (int64_t)node->desc.retry_period_ms;
+    if (least_ms > CHECK_SLOWEST_MS) least_ms = CHECK_SLOWEST_MS;
+    if (shadow->denials < 3) return;
+    sim_hit(world, SIM_DENIED_SLOWLY);
+    if (shadow->now_ms >= shadow->denied_ms + least_ms) return;
+    sim_fail(world, node, "a request %" PRId64 " ms after refusal %d in a row",
+             shadow->now_ms - shadow->denied_ms, (int)shadow->denials);
+}
+
 static void check_action(sim_world *world, sim_node *node, const lease_core_input *input) {
     sim_shadow *shadow = &node->shadow;
     const lease_core_output *out = &node->out;
@@ -486,6 +582,7 @@ static void check_action(sim_world *world, sim_node *node, const lease_core_inpu
                  shadow->not_before_ms - shadow->now_ms);
     }
     check_rate(world, node);
+    check_denials(world, node);
     if (out->action != LEASE_ACTION_READ) check_write(world, node, input);
     if (out->action != LEASE_ACTION_READ) shadow->unknown = true;
     shadow->pending = out->action;

@@ -25,7 +25,7 @@ static uint64_t config_faults(sim_world *world) {
     }
     /* Without any of these there is one election in a run. */
     if (config_chance(world, 700)) faults |= config_bit(SIM_FAULT_CRASH);
-    if (config_chance(world, 500)) faults |= config_bit(SIM_FAULT_RELEASE);
+    if (config_chance(world, 600)) faults |= config_bit(SIM_FAULT_RELEASE);
     return faults;
 }
 
@@ -190,7 +190,7 @@ void sim_configure(sim_world *world) {
     int64_t duration_us = config->duration_ms * 1000;
     config->latency_us = config_range(world, 200, 20000);
     config->chaos_us = config_range(world, 8, 40) * duration_us;
-    config->fault_gap_us = config_range(world, duration_us / 4, duration_us * 2);
+    config->fault_gap_us = config_range(world, duration_us / 6, duration_us * 3 / 2);
     config->clean_elections = (int32_t)config_range(world, 0, 12);
     config_obey(world);
     for (int32_t i = 0; i < world->node_count; i++) {

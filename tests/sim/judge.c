@@ -270,15 +270,25 @@ static void judge_cut_off(sim_world *world, const sim_node *fresh) {
 /* The fencing token grows from term to term, whoever leads. */
 void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token) {
     sim_server *server = &world->server;
+    /* Clones may read back, at any time, the write that was under way for both. */
     bool excused = world->config.skew == SIM_SKEW_BEYOND || judge_was_emptied(world, node) ||
-                   judge_clone_excuse(world, node);
-    /* Both read back the write that was under way, and each of them begins a term with it. */
-    if (token == server->highest_token && judge_is_inherited(node)) excused = true;
+                   judge_is_inherited(node);
     if (token <= server->highest_token && !excused) {
         sim_fail(world, node, "token %" PRIu64 " after %" PRIu64, token, server->highest_token);
     }
     if (token > server->highest_token) server->highest_token = token;
     judge_cut_off(world, node);
+}
+
+/* What it believes to have given back must not be what its last write made, where nothing comes
+ * late or twice, whatever it was told of that write. */
+void sim_judge_released(sim_world *world, const sim_node *node) {
+    const sim_server *server = &world->server;
+    bool late = sim_had(world, SIM_FAULT_LATE) || sim_had(world, SIM_FAULT_SLOW) ||
+                sim_had(world, SIM_FAULT_DUPLICATE) || sim_had(world, SIM_FAULT_STALE) ||
+                sim_had(world, SIM_FAULT_ALTER);
+    if (late || !server->exists || judge_last_applied(node) != server->revision) return;
+    sim_fail(world, node, "RELEASED, and the Lease is still its own");
 }
 
 /* After the faults have stopped nobody loses but by release. */

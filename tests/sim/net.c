@@ -133,6 +133,9 @@ static void net_count_cut(sim_world *world, const sim_node *node) {
 
 void sim_net_request(sim_world *world, sim_node *node, const sim_message *request) {
     world->stats->requests++;
+    if (request->action != LEASE_ACTION_READ && world->now_us > world->takeover_us) {
+        world->takeover_writes++;
+    }
     if (node->refused_us > world->now_us || world->server.mood == SIM_MOOD_DOWN) {
         net_refuse(world, request);
         return;

@@ -101,6 +101,8 @@ bool sim_random_chance(sim_random *random, int32_t per_mille);
     X(CONTEND_EARLY, "a candidate stood again before its release was answered")                    \
     X(RETRY_AFTER, "429 with Retry-After reached a leader")                                        \
     X(ERROR_APPLIED, "5xx on a write that was applied")                                            \
+    X(DENIED_SLOWLY, "a candidate asked again, and more slowly, after refusals for good")          \
+    X(OUTAGE_BRIDGED, "a leader survived the longest outage that its timing promises")             \
     X(DENIED, "a leader was refused for good (401, 403, 404 namespace, 422)")                      \
     X(STRICT_CREATE, "the Lease was created unheld")                                               \
     X(STRICT_WAIT, "an unheld Lease was taken after a wait from the first sight of its uid")       \
@@ -377,6 +379,11 @@ typedef struct sim_shadow {
     int64_t not_before_ms; /* the server asked for a pause until then */
     bool unknown;          /* a write is under way, or ended without telling its fate */
     int32_t failures;      /* in a row */
+    int32_t denials;       /* in a row, outside of a term */
+    int64_t denied_ms;     /* the last one */
+    bool giving;           /* between a release that was asked for and RELEASED */
+    bool was_own;          /* before the answer of this step: own, or gone */
+    bool changed;          /* the answer of this step showed another version */
     int32_t at_once;       /* requests in a row that followed an answer without a pause */
     char reported[LEASE_MAX_IDENTITY + 3]; /* the holder reported last */
     int64_t sent_at_us[SIM_RATE_WINDOW]; /* true time */
@@ -469,6 +476,7 @@ typedef enum sim_phase {
     SIM_PHASE_CHAOS,
     SIM_PHASE_HEAL,   /* the faults have stopped: somebody must lead within a bound */
     SIM_PHASE_STABLE, /* ... and keep leading */
+    SIM_PHASE_OUTAGE, /* ... through an outage that the timing is said to survive */
     SIM_PHASE_CRASH,  /* the leader was killed: the next one within a bound */
     SIM_PHASE_RELEASE, /* the leader has released */
     SIM_PHASE_DONE
@@ -500,6 +508,9 @@ typedef struct sim_world {
     int64_t server_fault_us;
     int64_t admin_us;
     int32_t clean_left;
+    bool outage_over;
+    int64_t takeover_us;     /* a killed leader's duration ends later than that */
+    int32_t takeover_writes; /* ... and since then so many writes have been sent */
     int32_t former; /* the leader that was killed or has released */
 } sim_world;
 
@@ -514,7 +525,8 @@ void sim_trace(const sim_world *world, const sim_node *node, const char *format,
     SIM_PRINTF(3, 4);
 void sim_hash(sim_world *world, uint64_t value);
 void sim_hit(sim_world *world, sim_sometimes what);
-bool sim_has(const sim_world *world, sim_fault fault);
+bool sim_had(const sim_world *world, sim_fault fault); /* at any time of the run */
+bool sim_has(const sim_world *world, sim_fault fault); /* ... and now */
 void sim_copy(char *to, size_t capacity, const char *from);
 void sim_decimal(char *to, size_t capacity, const char *prefix, uint64_t value);
 
@@ -566,6 +578,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
 void sim_check_output(sim_world *world, sim_node *node, const lease_core_input *input);
 const sim_write *sim_check_own_write(const sim_node *node, const lease_record *record);
 bool sim_is_denial(lease_status status);
+uint64_t sim_revision(const lease_record *record);
 
 /* judge.c */
 void sim_judge_stored(sim_world *world, const sim_message *message, const sim_server *before);
@@ -574,6 +587,7 @@ bool sim_judge_are_clones(const sim_node *a, const sim_node *b);
 void sim_judge_child(sim_world *world, const sim_node *child);
 void sim_judge_leaders(sim_world *world, const sim_node *node);
 void sim_judge_token(sim_world *world, const sim_node *node, uint64_t token);
+void sim_judge_released(sim_world *world, const sim_node *node);
 void sim_judge_loss(sim_world *world, const sim_node *node, lease_reason reason);
 
 /* config.c */

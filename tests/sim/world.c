@@ -55,7 +55,8 @@ static int64_t world_release_us(const sim_world *world) {
 }
 
 static void world_enter(sim_world *world, sim_phase phase, int64_t span_us) {
-    static const char *const names[] = {"chaos", "heal", "stable", "crash", "release", "done"};
+    static const char *const names[] = {"chaos", "heal",    "stable", "outage",
+                                        "crash", "release", "done"};
     world->phase = phase;
     world->phase_began_us = world->now_us;
     world->phase_until_us = world->now_us + span_us;
@@ -83,6 +84,27 @@ static bool world_is_steady(const sim_world *world) {
     return world->config.skew != SIM_SKEW_BEYOND && !(world->config.peers && near);
 }
 
+/* Nobody can reach the server for as long as the timing is said to survive, less what the messages
+ * afterwards take. */
+static bool world_outage(sim_world *world) {
+    int32_t leader = world_recorded_leader(world);
+    if (leader < 0 || world->nodes[leader].kind == SIM_PEER) return false;
+    const sim_node *node = &world->nodes[leader];
+    lease_timing timing;
+    lease_core_timing(&node->core, &timing);
+    int64_t span_us = timing.outage_ms * 1000000 / (1000000 + node->clock.rate_ppm) * 1000;
+    span_us -= 6 * world->config.latency_us + 2000;
+    if (span_us <= 0) return false;
+    for (int32_t i = 0; i < world->node_count; i++) {
+        world->nodes[i].cut_out_us = world->now_us + span_us;
+        world->nodes[i].cut_in_us = world->now_us + span_us;
+    }
+    world->outage_over = true;
+    world_enter(world, SIM_PHASE_OUTAGE,
+                span_us + world_slowest_us(world, 3 * world_longest_period_ms(world)));
+    return true;
+}
+
 static void world_stay(sim_world *world) {
     if (!world_is_steady(world)) {
         world_enter(world, SIM_PHASE_DONE, 0);
@@ -93,6 +115,15 @@ static void world_stay(sim_world *world) {
         span_us += 2 * world->config.duration_ms * 1000;
     }
     world_enter(world, SIM_PHASE_STABLE, span_us);
+}
+
+/* How many others may be elected. */
+static int32_t world_others(const sim_world *world, int32_t leader) {
+    int32_t others = 0;
+    for (int32_t i = 0; i < world->node_count; i++) {
+        if (i != leader && sim_node_contends(&world->nodes[i])) others++;
+    }
+    return others;
 }
 
 /* Ends the term of the leader, by crash or by release, when somebody else can follow. */
@@ -110,16 +141,14 @@ static void world_depose(sim_world *world) {
         return;
     }
     sim_node *node = &world->nodes[leader];
-    int32_t others = 0;
-    for (int32_t i = 0; i < world->node_count; i++) {
-        if (i != leader && sim_node_contends(&world->nodes[i])) others++;
-    }
-    if (world->clean_left == 0 || others == 0) {
+    if (world->clean_left == 0 || world_others(world, leader) == 0) {
         world_enter(world, SIM_PHASE_DONE, 0);
         return;
     }
     world->clean_left--;
     world->former = leader;
+    world->takeover_us = world->now_us + (int64_t)node->desc.lease_duration_ms * 333;
+    world->takeover_writes = 0;
     if (sim_random_chance(&world->random_fault, 500)) {
         world_enter(world, SIM_PHASE_CRASH, world_crash_us(world));
         node->restart_us = SIM_NEVER;
@@ -137,6 +166,11 @@ static void world_taken_over(sim_world *world) {
     int64_t *worst = world->phase == SIM_PHASE_CRASH ? &world->stats->worst_crash_permille
                                                      : &world->stats->worst_release_permille;
     if (permille > *worst) *worst = permille;
+    /* Each of those whose wait has ended together tries once, and then looks. */
+    if (world->phase == SIM_PHASE_CRASH &&
+        world->takeover_writes > world_others(world, world->former)) {
+        sim_fail(world, NULL, "%d writes for one takeover", (int)world->takeover_writes);
+    }
     if (world->phase == SIM_PHASE_CRASH) {
         former->restart_us = world->now_us;
         former->wake_us = world->now_us;
@@ -154,6 +188,7 @@ static void world_watch_phase(sim_world *world) {
     switch (world->phase) {
     case SIM_PHASE_CHAOS:
     case SIM_PHASE_STABLE:
+    case SIM_PHASE_OUTAGE:
     case SIM_PHASE_DONE: return;
     case SIM_PHASE_HEAL:
         /* First everybody has to look again, and to notice what happened to the clocks. */
@@ -172,7 +207,14 @@ static void world_watch_phase(sim_world *world) {
 static void world_phase_over(sim_world *world) {
     switch (world->phase) {
     case SIM_PHASE_CHAOS: world_heal(world); break;
-    case SIM_PHASE_STABLE: world_depose(world); break;
+    case SIM_PHASE_STABLE:
+        if (!world->outage_over && world_outage(world)) break;
+        world_depose(world);
+        break;
+    case SIM_PHASE_OUTAGE:
+        sim_hit(world, SIM_OUTAGE_BRIDGED);
+        world_depose(world);
+        break;
     case SIM_PHASE_HEAL:
     case SIM_PHASE_CRASH:
     case SIM_PHASE_RELEASE:

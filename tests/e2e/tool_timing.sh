@@ -104,6 +104,16 @@ has "timing --help" '^Exit codes: 0 safe; 125 refused' "$work/out"
 code $lease help timing
 has "help timing" '^lease timing \[options\]$' "$work/out"
 
+# -- README shows what is printed
+sed -n 's/^    \$ lease \(timing.*\)/\1/p' README.md >"$work/shown"
+ok "README shows it" test -s "$work/shown"
+while read -r arguments; do
+    sed -n "/^    \\$ lease $arguments\$/,/^\$/p" README.md | sed '1d; s/^    //; /^$/d' \
+        >"$work/expected"
+    code $lease $arguments
+    is "README: lease $arguments" "$(cat "$work/expected")" "$(cat "$work/out" "$work/err")"
+done <"$work/shown"
+
 # -- The start line says the same
 $lease timing $timing | sed 1d >"$work/facts"
 $lease run -l "$id" $on_file --log-level info -- true 2>"$work/log"

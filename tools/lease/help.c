@@ -47,8 +47,8 @@ static const char usage_timing[] =
     "lease timing [options]\n"
     "\n"
     "Prints what a configuration means: which difference of clock rates it tolerates, which\n"
-    "outage of the API, how soon a crashed leader is replaced and a released Lease is taken (round\n"
-    "trips to the API come on top), and how often the API is asked. What is not safe is refused.\n"
+    "outage of the API, how soon a crashed leader is replaced and a released Lease is taken (and\n"
+    "round trips to the API on top), and how often the API is asked. What is not safe is refused.\n"
     "run and hold log the same when they start. It asks nobody and needs no Lease.\n";
 
 static const char examples_run[] =

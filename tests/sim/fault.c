@@ -166,7 +166,8 @@ void sim_fault_node(sim_world *world) {
     if (count == 0) return;
     sim_fault fault = enabled[sim_random_range(&world->random_fault, 0, count - 1)];
     sim_node *node = fault == SIM_FAULT_RELEASE ? fault_believer(world) : fault_victim(world);
-    if (!node->alive || node->kind == SIM_CHILD || (node->paused && fault != SIM_FAULT_CRASH)) return;
+    bool still = node->paused && fault != SIM_FAULT_CRASH;
+    if (!node->alive || node->kind == SIM_CHILD || still) return;
     if (node->kind == SIM_PEER && (fault == SIM_FAULT_LAZY || fault == SIM_FAULT_BUSY)) return;
     if (fault == SIM_FAULT_MACHINE && sim_random_chance(&world->random_fault, 200)) {
         world->stutter_node = node->index;

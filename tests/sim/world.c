@@ -100,8 +100,9 @@ static bool world_outage(sim_world *world) {
         world->nodes[i].cut_in_us = world->now_us + span_us;
     }
     world->outage_over = true;
+    /* A follower may have tried in vain, and then look again only after a second or two. */
     world_enter(world, SIM_PHASE_OUTAGE,
-                span_us + world_slowest_us(world, 3 * world_longest_period_ms(world)));
+                span_us + world_slowest_us(world, 3000 + 3 * world_longest_period_ms(world)));
     return true;
 }
 

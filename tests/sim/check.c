@@ -7,6 +7,7 @@
 
 #define CHECK_IMMEDIATE 8      /* requests in a row that may follow an answer without a pause */
 #define CHECK_BURST 12         /* requests above the rate that a window may hold */
+#define CHECK_SAME_WAITS 8     /* equal ones in a row that are no accident */
 #define CHECK_SLOWEST_MS 30000 /* the longest pause under errors that last */
 
 bool sim_is_denial(lease_status status) {
@@ -611,6 +612,21 @@ static void check_wake(sim_world *world, sim_node *node) {
     }
 }
 
+/* Followers look after a wait that is random in part, or those in step stay in step. */
+static void check_jitter(sim_world *world, sim_node *node) {
+    sim_shadow *shadow = &node->shadow;
+    int64_t wait_ms = node->out.wake_ms - shadow->now_ms;
+    bool looked = shadow->answered_now && shadow->status == LEASE_OK && !shadow->leading;
+    bool waits = node->out.action == LEASE_ACTION_NONE && wait_ms >= node->desc.retry_period_ms;
+    if (!looked || !waits) return;
+    shadow->same_waits = wait_ms == shadow->wait_ms ? shadow->same_waits + 1 : 0;
+    shadow->wait_ms = wait_ms;
+    if (shadow->same_waits >= CHECK_SAME_WAITS) {
+        sim_fail(world, node, "looks again and again after %" PRId64 " ms, without jitter",
+                 wait_ms);
+    }
+}
+
 /* -- Range ------------------------------------------------------------------------------------- */
 
 static void check_range(sim_world *world, sim_node *node, const lease_core_input *input) {
@@ -651,5 +667,6 @@ void sim_check_output(sim_world *world, sim_node *node, const lease_core_input *
     check_events(world, node, input);
     check_action(world, node, input);
     check_wake(world, node);
+    check_jitter(world, node);
     check_range(world, node, input);
 }

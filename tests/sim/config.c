@@ -168,7 +168,7 @@ void sim_configure(sim_world *world) {
     sim_config *config = &world->config;
     config->faults = config_faults(world);
     config->strict_creation = config_chance(world, 500);
-    config->twins = config_chance(world, 100);
+    config->twins = config_chance(world, 100) && !world->orders.client_go;
     config->same_identity = config_chance(world, 250);
     config->opaque = config_chance(world, 60);
     config->mixed = config_chance(world, 150);

@@ -18,6 +18,7 @@
 #define MAIN_SOAK_LINE_S 60
 #define MAIN_MAX_SEEDS 1000    /* in a file of kept ones */
 #define MAIN_MAX_COMMAND 1024
+#define MAIN_ALL_FAULTS ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
 
 typedef struct main_options {
     sim_set set;
@@ -51,6 +52,7 @@ static int main_usage(void) {
             "What makes a run smaller or other, for a replay:\n"
             "  --nodes N           at most so many candidates\n"
             "  --without WORD,...  without these kinds of faults\n"
+            "  --with WORD,...     with no others than these; may be empty\n"
             "  --chaos MS          the faults end after so long\n"
             "  --fate N            another course of events under the same configuration\n"
             "  --only WORDS        nothing fails but the checks whose text has these words;\n"
@@ -111,6 +113,9 @@ static bool main_value(const char *name, const char *text, main_options *options
         set->orders.only = text;
     } else if (strcmp(name, "--without") == 0) {
         good = main_faults(text, &set->orders.without);
+    } else if (strcmp(name, "--with") == 0) {
+        good = main_faults(text, &value);
+        set->orders.without |= MAIN_ALL_FAULTS & ~value;
     } else if (strcmp(name, "--seed") == 0) {
         good = main_number(text, UINT64_MAX, &set->orders.seed);
     } else if (strcmp(name, "--fate") == 0) {
@@ -181,12 +186,15 @@ static void main_command(const sim_orders *orders, char command[MAIN_MAX_COMMAND
     if (orders->chaos_us != 0) main_append(command, " --chaos %" PRId64, orders->chaos_us / 1000);
     if (orders->client_go) main_append(command, " --client-go");
     if (orders->only) main_append(command, " --only '%s'", orders->only);
-    const char *before = " --without ";
+    bool few = 2 * __builtin_popcountll(orders->without) <= SIM_FAULT_COUNT;
+    uint64_t listed = few ? orders->without : MAIN_ALL_FAULTS & ~orders->without;
+    const char *before = few ? " --without " : " --with ";
     for (int i = 0; i < SIM_FAULT_COUNT; i++) {
-        if ((orders->without >> i & 1u) == 0) continue;
+        if ((listed >> i & 1u) == 0) continue;
         main_append(command, "%s%s", before, sim_fault_word((sim_fault)i));
         before = ",";
     }
+    if (!few && listed == 0) main_append(command, " --with ''");
 }
 
 static void main_save(const char *file, const char *command, const char *failure) {
@@ -242,8 +250,6 @@ static uint64_t main_report_coverage(const sim_stats *stats, bool demand) {
 }
 
 static void main_report(const sim_stats *stats, uint64_t failed) {
-    double cpu = main_cpu_of(RUSAGE_SELF) + main_cpu_of(RUSAGE_CHILDREN);
-    if (cpu < 0.001) cpu = 0.001;
     printf("%" PRIu64 " elections in %" PRIu64 " runs, %.1f simulated days, %" PRIu64
            " requests, %" PRIu64 " events\n",
            stats->elections, stats->runs, (double)stats->simulated_us / 86400e6, stats->requests,
@@ -257,9 +263,15 @@ static void main_report(const sim_stats *stats, uint64_t failed) {
     printf("takeovers without faults took at most %" PRId64 " %% (crash) and %" PRId64
            " %% (release) of their bounds\n",
            stats->worst_crash_permille / 10, stats->worst_release_permille / 10);
+    printf("trace hash %016" PRIx64 "\n", stats->hash);
+}
+
+/* Not beside a trace, which is the same wherever it is made. */
+static void main_report_speed(const sim_stats *stats) {
+    double cpu = main_cpu_of(RUSAGE_SELF) + main_cpu_of(RUSAGE_CHILDREN);
+    if (cpu < 0.001) cpu = 0.001;
     printf("%.1f s, %.1f s of CPU: %.0f elections and %.0f events a second of CPU\n",
            main_seconds(), cpu, (double)stats->elections / cpu, (double)stats->events / cpu);
-    printf("trace hash %016" PRIx64 "\n", stats->hash);
 }
 
 /* -- Kinds of runs ----------------------------------------------------------------------------- */
@@ -337,6 +349,7 @@ static int main_run_set(void) {
     demand = demand && !main_given.set.orders.client_go && main_given.set.orders.without == 0;
     uint64_t missed = main_report_coverage(&sum.stats, demand);
     main_report(&sum.stats, failed);
+    main_report_speed(&sum.stats);
     failed += missed;
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", kept.passed + sum.passed, failed);
     return failed == 0 ? 0 : 1;

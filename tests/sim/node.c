@@ -191,7 +191,9 @@ static void node_name(sim_world *world, sim_node *node) {
                 sim_random_chance(&world->random_fault, 500);
     if (!keep) node->starts++;
     bool twin = world->config.twins && node->index == 1;
-    char prefix[3] = {(char)('a' + (twin ? 0 : node->index)), '-', 0};
+    char prefix[8] = {(char)('a' + (twin ? 0 : node->index)), '-', 0};
+    /* The third one's names begin with a name of the first: who compares prefixes takes them. */
+    if (node->index == 2) sim_copy(prefix, sizeof prefix, "a-1c-");
     sim_decimal(node->identity, sizeof node->identity, prefix, node->starts);
 }
 

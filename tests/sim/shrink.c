@@ -94,6 +94,7 @@ bool sim_shrink(sim_orders *orders) {
     shrink_earliest(&shrink);
     shrink_chaos(&shrink);
     *orders = shrink.best;
+    orders->without = ~shrink.faults & ((UINT64_C(1) << SIM_FAULT_COUNT) - 1);
     sim_stats ignored;
     sim_world_run(&shrink_world, &ignored, orders, 0xa5);
     printf("smaller: %s\n", shrink_world.failure);

@@ -385,6 +385,8 @@ typedef struct sim_shadow {
     bool was_own;          /* before the answer of this step: own, or gone */
     bool changed;          /* the answer of this step showed another version */
     int32_t at_once;       /* requests in a row that followed an answer without a pause */
+    int32_t same_waits;    /* a follower's waits in a row that were as long as the one before */
+    int64_t wait_ms;
     char reported[LEASE_MAX_IDENTITY + 3]; /* the holder reported last */
     int64_t sent_at_us[SIM_RATE_WINDOW]; /* true time */
     uint32_t sent_count;

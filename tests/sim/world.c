@@ -5,6 +5,7 @@
 #include "sim.h"
 
 #define WORLD_MAX_EVENTS 1000000 /* some hundred times what a run has */
+#define WORLD_MAX_AT_ONCE 1000   /* of them at one instant */
 
 /* -- Phases ------------------------------------------------------------------------------------ */
 
@@ -321,11 +322,14 @@ void sim_world_run(sim_world *world, sim_stats *stats, const sim_orders *orders,
     world->server_fault_us = world->config.fault_gap_us / 3;
     world->admin_us = world->config.fault_gap_us / 4;
     uint64_t began = stats->events;
+    int64_t at_once = 0;
     while (!world->failed && world->phase != SIM_PHASE_DONE) {
+        int64_t before_us = world->now_us;
         world_turn(world);
         stats->events++;
         world_watch_phase(world);
-        if (stats->events - began > WORLD_MAX_EVENTS) {
+        at_once = world->now_us == before_us ? at_once + 1 : 0;
+        if (at_once > WORLD_MAX_AT_ONCE || stats->events - began > WORLD_MAX_EVENTS) {
             sim_fail(world, NULL, "the run has no end");
             world_enter(world, SIM_PHASE_DONE, 0);
         }

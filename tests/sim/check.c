@@ -1,5 +1,35 @@
 /* The referee, part one: what one candidate may do, judged by what it has been told. The shadow is
- * written from the rules of the interface, not from the core's code. */
+ * written from the rules of the interface, not from the core's code.
+ *
+ * What must hold after each step, and where it is looked at:
+ *
+ *   I1   one leader at a time, by true time                    judge.c: judge_pair
+ *   I2   tokens grow from term to term                         check_acquired, sim_judge_token
+ *   I3   validity ends by send + V of a write that was applied check_is_backed, check_validity
+ *   I4   a release ends validity first, and empties only       check_update, judge_release
+ *        what the candidate wrote itself
+ *   I5   a Lease is respected from the moment it was seen      check_take, check_create
+ *   I6   a PUT has uid and version of what was seen last       check_update
+ *   I7   nothing is applied but by compare-and-swap            server_update, sim_judge_stored
+ *   I8   one request at a time                                 check_action
+ *   I9   there is always a next instant, and it is near        check_wake
+ *   I10  requests keep to a rate, under errors too             check_rate, check_denials
+ *   I11  Retry-After is kept, up to a cap                      check_answer, check_action
+ *   I12  what is counted has happened: events                  check_events, check_foreign
+ *        (lease_view and the metrics count these events: tests/unit)
+ *   I13  ACQUIRED and LOST take turns, under one token         check_acquired, check_lost,
+ *                                                              check_validity
+ *   I14  states follow each other as they may                  check_edge
+ *   I15  leaseTransitions counts changes of the holder         judge_transitions
+ *   I16  the second of renewTime changes with each renewal     check_write
+ *   I17  no range is open that was seen to be another's        check_range
+ *   I18  the same seed is the same run                         crew.c: every 64th seed runs twice;
+ *                                                              tests/sim/portable
+ *   I19  ... whatever uninitialised memory holds               the second run has another fill
+ *
+ * A child of fork reads that it does not lead: sim_judge_child; that it is refused all work is
+ * looked at in tests/unit and tests/io, and so is what a PUT must keep of fields of others, and
+ * that no secret is told. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,9 +45,10 @@ bool sim_is_denial(lease_status status) {
            status == LEASE_NO_NAMESPACE || status == LEASE_INVALID;
 }
 
-uint64_t sim_revision(const lease_record *record) {
+/* The number of a version or a uid. */
+uint64_t sim_digits(const char *text) {
     uint64_t value = 0;
-    for (const char *at = record->resource_version; *at != 0; at++) {
+    for (const char *at = text; *at != 0; at++) {
         if (*at >= '0' && *at <= '9') value = value * 10 + (uint64_t)(*at - '0');
     }
     return value;
@@ -29,14 +60,17 @@ static bool check_is_silence(lease_status status) {
            status == LEASE_CLOSED || status == LEASE_SERVER_ERROR || status == LEASE_THROTTLED;
 }
 
-/* The applied write of this incarnation that the record shows; NULL = it is none. */
+/* The applied write of this incarnation that the record shows; NULL = it is none. What somebody has
+ * copied into another Lease is one only where a create may have come late. */
 const sim_write *sim_check_own_write(const sim_node *node, const lease_record *record) {
     const sim_shadow *shadow = &node->shadow;
+    const bool any_uid = !node->desc.strict_creation;
     if (strcmp(record->holder_identity, node->identity) != 0) return NULL;
     uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
     for (uint32_t i = 1; i <= kept; i++) {
         const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
-        if (write->self && write->applied && write->renew_us == record->renew_time_us) return write;
+        if (!write->self || !write->applied || write->renew_us != record->renew_time_us) continue;
+        return any_uid || write->uid == sim_digits(record->uid) ? write : NULL;
     }
     return NULL;
 }
@@ -167,9 +201,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
 static bool check_is_known_own(const sim_node *node) {
     const sim_write *own = sim_check_own_write(node, &node->shadow.seen);
     if (!own || own->refused || own->id < node->shadow.settled_id) return false;
-    char uid[LEASE_MAX_VERSION + 1];
-    sim_decimal(uid, sizeof uid, "uid-", own->uid);
-    return strcmp(uid, node->shadow.seen.uid) == 0;
+    return own->uid == sim_digits(node->shadow.seen.uid);
 }
 
 /* Is the Lease its own as far as it knows? One that others have altered, or for which the server
@@ -189,7 +221,7 @@ static bool check_is_revision_own(const sim_node *node) {
     uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
     for (uint32_t i = 1; i <= kept; i++) {
         const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
-        if (write->applied && write->revision == sim_revision(&shadow->seen)) {
+        if (write->applied && write->revision == sim_digits(shadow->seen.resource_version)) {
             return !write->refused && write->id >= shadow->settled_id;
         }
     }
@@ -616,7 +648,8 @@ static void check_wake(sim_world *world, sim_node *node) {
 static void check_jitter(sim_world *world, sim_node *node) {
     sim_shadow *shadow = &node->shadow;
     int64_t wait_ms = node->out.wake_ms - shadow->now_ms;
-    bool looked = shadow->answered_now && shadow->status == LEASE_OK && !shadow->leading;
+    bool looked = shadow->answered_now && shadow->status == LEASE_OK && !shadow->leading &&
+                  (node->out.events & LEASE_CORE_ALTERED) == 0;
     bool waits = node->out.action == LEASE_ACTION_NONE && wait_ms >= node->desc.retry_period_ms;
     if (!looked || !waits) return;
     shadow->same_waits = wait_ms == shadow->wait_ms ? shadow->same_waits + 1 : 0;

@@ -109,7 +109,7 @@ static int32_t config_count(sim_world *world, int32_t peers) {
     int64_t draw = config_range(world, 0, 99);
     int64_t count = config_range(world, 2, 5);
     if (draw < 4) count = 1;
-    if (draw >= 94) count = config_range(world, 6, 8);
+    if (draw >= 96) count = config_range(world, 6, 8);
     return (int32_t)(count < peers + 2 && peers > 0 ? peers + 2 : count);
 }
 
@@ -185,12 +185,13 @@ void sim_configure(sim_world *world) {
         config->faults &= ~config_bit(SIM_FAULT_FROZEN);
     }
     if ((config->faults & config_bit(SIM_FAULT_FROZEN)) != 0) config->same_identity = false;
+    if (config->strict_creation) config->faults &= ~config_bit(SIM_FAULT_REPLACE);
     config_nodes(world);
     config_skew(world);
     int64_t duration_us = config->duration_ms * 1000;
     config->latency_us = config_range(world, 200, 20000);
     config->chaos_us = config_range(world, 8, 40) * duration_us;
-    config->fault_gap_us = config_range(world, duration_us / 6, duration_us * 3 / 2);
+    config->fault_gap_us = config_range(world, duration_us / 8, duration_us * 5 / 4);
     config->clean_elections = (int32_t)config_range(world, 0, 12);
     config_obey(world);
     for (int32_t i = 0; i < world->node_count; i++) {

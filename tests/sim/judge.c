@@ -75,9 +75,10 @@ static bool judge_was_shortened(const sim_world *world, int32_t author, uint64_t
     return judge_last_applied(&world->nodes[author]) < shortened;
 }
 
-/* A peer that empties what is not its own (client-go: release reads afresh and checks only what it
- * remembers), or that believes a duration shortened by hand, breaks others, and so does what it
- * leaves for the next one to take; that is its fault, and counted. */
+/* A peer that empties or takes what is not its own (client-go: release reads afresh and checks only
+ * what it remembers, and so does a renewal after a release that failed), or that believes a duration
+ * shortened by hand, breaks others, and so does what it leaves for the next one to take; that is its
+ * fault, and counted. */
 static void judge_peer_write(sim_world *world, const sim_message *message,
                              const sim_server *before) {
     if (before->author == message->node) return;
@@ -85,7 +86,7 @@ static void judge_peer_write(sim_world *world, const sim_message *message,
         strcmp(before->record.holder_identity, world->nodes[message->node].identity) != 0) {
         sim_hit(world, SIM_BLIND_RELEASE);
     }
-    if (!message->release && !judge_was_shortened(world, before->author, before->shortened)) return;
+    if (!message->blind && !judge_was_shortened(world, before->author, before->shortened)) return;
     world->server.emptied = world->server.revision;
     world->server.emptied_by_delete = false;
 }

@@ -67,10 +67,9 @@ static int64_t least(int64_t a, int64_t b) {
 /* When the loop acts next. Nothing but what the core asked for wakes it, so that a lost wake-up of
  * the core is a lost wake-up here. */
 static void node_schedule(sim_world *world, sim_node *node) {
-    int64_t at = sim_clock_when_us(&node->clock, node->out.wake_ms);
-    if (node->shadow.pending != LEASE_ACTION_NONE) {
-        at = least(at, sim_clock_when_us(&node->clock, node->shadow.give_up_ms));
-    }
+    int64_t at_ms = node->out.wake_ms;
+    if (node->shadow.pending != LEASE_ACTION_NONE) at_ms = least(at_ms, node->shadow.give_up_ms);
+    int64_t at = sim_clock_when_us(&node->clock, at_ms);
     at += node_lateness_us(world, node);
     if (node->busy_until_us > world->now_us) at = least(at, node->busy_until_us);
     at = least(at, node->contend_us);

@@ -65,6 +65,7 @@ static void peer_send(sim_world *world, sim_node *node, int32_t stage, lease_act
     request.action = action;
     if (write) request.record = *write;
     request.release = stage == PEER_RELEASE_PUT;
+    request.blind = request.release || stage == PEER_FAST;
     request.acquiring = write && !request.release && !peer->renewing;
     sim_trace(world, node, "(client-go) sends %u: %s \"%s\" over %s", (unsigned)peer->requests,
               action == LEASE_ACTION_READ ? "GET" : action == LEASE_ACTION_CREATE ? "POST" : "PUT",

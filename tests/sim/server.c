@@ -215,7 +215,7 @@ static bool server_read_stale(sim_world *world, sim_message *message) {
 static void server_answer(sim_world *world, sim_message *message) {
     if (message->action == LEASE_ACTION_READ && server_read_stale(world, message)) return;
     message->status = server_execute(world, message);
-    message->record = world->server.record;
+    if (message->status == LEASE_OK) message->record = world->server.record;
 }
 
 void sim_server_handle(sim_world *world, sim_message *message) {

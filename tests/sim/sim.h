@@ -259,6 +259,7 @@ typedef struct sim_message {
     bool no_effect; /* the sender learns the status, the server never sees it */
     bool acquiring; /* it makes its sender the holder */
     bool release;
+    bool blind;     /* client-go: it is over a version that its sender has not judged */
     int32_t node;
     uint32_t incarnation;
     uint32_t request_id;
@@ -580,7 +581,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
 void sim_check_output(sim_world *world, sim_node *node, const lease_core_input *input);
 const sim_write *sim_check_own_write(const sim_node *node, const lease_record *record);
 bool sim_is_denial(lease_status status);
-uint64_t sim_revision(const lease_record *record);
+uint64_t sim_digits(const char *text);
 
 /* judge.c */
 void sim_judge_stored(sim_world *world, const sim_message *message, const sim_server *before);

@@ -1,4 +1,16 @@
-/* The phases of a run, and its loop. */
+/* The phases of a run, and its loop. At first there are faults; then they end, and what is owed to
+ * users comes within bounds:
+ *
+ *   L1  somebody leads                                 SIM_PHASE_HEAL
+ *   L2  who leads goes on, through short outages too   SIM_PHASE_STABLE, _OUTAGE; sim_judge_loss
+ *   L3  a crashed leader is followed                   SIM_PHASE_CRASH
+ *   L4  ... one that has released                      SIM_PHASE_RELEASE
+ *   L5  a release ends, and is not told without need   world_depose, sim_judge_released; check.c
+ *   L6  nothing hangs                                  WORLD_MAX_EVENTS; check_wake, at all times
+ *   L7  followers do not all write again and again     world_taken_over; check_rate, at all times
+ *   L8  refusals for good are asked about slowly,      check_denials, at all times; and healing
+ *       and need no restart                            restarts nobody
+ */
 #include <inttypes.h>
 #include <string.h>
 

@@ -29,6 +29,12 @@ INCLUDES += -isystem /usr/share/include/llhttp
 LLHTTP := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
 endif
 LLHTTP_O := $(filter %.o,$(LLHTTP))
+# Kubeconfigs in YAML for the tool, where libyaml is.
+ifneq ($(wildcard /usr/include/yaml.h /usr/local/include/yaml.h),)
+YAML := -lyaml
+$(B)/tools/lease/%.o: private CPPFLAGS += -DLEASE_YAML
+$(B)/lease $(B)/unit/test_yaml: private LIBS += $(YAML)
+endif
 LIBS = $(LDFLAGS) $(filter -l%,$(LLHTTP)) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread
 
 programs = $(patsubst $(1)/%.c,$(B)/$(notdir $(1))/%,$(wildcard $(1)/$(2)))

@@ -21,11 +21,13 @@
  *     >>rules        the rules as pure functions: timing, time range, when to write, pace
  *     >>core         the elector: decides, never acts
  *     >>json         strict reading over jsmn, writing
+ *     >>yaml         YAML as JSON over libyaml, when LEASE_YAML is defined
  *     >>http         one answer read over llhttp, within limits
  *     >>net          name resolution and the non-blocking TCP connection
  *     >>tls          mbedTLS: trust, name check, handshake; the built-in transport
  *     >>link         one kept connection and the exchange on it
- *     >>credentials  names, bearer tokens, the pod's service account, kubeconfig
+ *     >>credentials  names, bearer tokens, server URLs, the pod's service account
+ *     >>kubeconfig   kubectl's files, and the choice among all sources of credentials
  *     >>kube         Lease URLs and bodies, answers to lease_status
  *     >>backend      locks other than a Kubernetes Lease: files of one host, and memory
  *     >>metrics      Prometheus text and OpenMetrics
@@ -122,6 +124,7 @@
  *     LEASE_NO_TLS           without mbedTLS; lease_client_desc.transport is then required
  *     LEASE_NO_THREADS       without pthreads: no lease_client_start, and one thread for all calls
  *     LEASE_NO_DNS           the server is an IP address; saves getaddrinfo in a static binary
+ *     LEASE_YAML             kubeconfigs in YAML too, over libyaml (-lyaml); else JSON only
  *     LEASE_MAX_LEASES       per client, default 4096
  *     LEASE_ASSERT(x)        default assert: invariants of ours, never input
  *     LEASE_CALLOC(n, size)  LEASE_FREE(pointer): both or neither; default calloc and free
@@ -738,6 +741,12 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #define LEASE__DNS 1
 #endif
 
+#if defined(LEASE_YAML)
+#define LEASE__YAML 1
+#else
+#define LEASE__YAML 0
+#endif
+
 /* Limits on everything that is read. An answer beyond one of them is refused by name. */
 #ifndef LEASE_MAX_LEASES
 #define LEASE_MAX_LEASES 4096 /* of one client */
@@ -753,6 +762,8 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #define LEASE_MAX_TOKEN (16 * 1024)      /* bearer token */
 #define LEASE_MAX_PEM (256 * 1024)       /* CA bundle, client certificate or key */
 #define LEASE_MAX_KUBECONFIG (512 * 1024)
+#define LEASE_MAX_KUBECONFIG_TOKENS 8192 /* about 200 contexts with their clusters and users */
+#define LEASE_MAX_KUBECONFIGS 8          /* files that KUBECONFIG may list */
 #define LEASE_MAX_HOST 253               /* DNS name or address of the server */
 #define LEASE_MAX_PATH 512               /* path prefix of the server; any file path of ours */
 #define LEASE_MAX_USER_AGENT 128         /* the API limits the field manager to as much */
@@ -803,6 +814,9 @@ LEASE_API size_t lease_metrics_write(const lease_client *client, lease_metrics_f
 #define JSMN_STATIC
 #define JSMN_STRICT
 #include <jsmn.h>
+#if LEASE__YAML
+#include <yaml.h>
+#endif
 
 #if LEASE__TLS
 #include <mbedtls/base64.h>
@@ -2318,7 +2332,7 @@ static bool lease__json_scan_close(lease__json_scan *scan, bool *more) {
 }
 
 /* Exactly one JSON value, nothing behind it, within the limits. */
-static bool lease__json_is_valid(const char *text, size_t length) {
+static bool lease__json_is_valid(const char *text, size_t length, int max_tokens) {
     lease__json_scan scan;
     bool more = true;
     memset(&scan, 0, sizeof scan);
@@ -2334,7 +2348,7 @@ static bool lease__json_is_valid(const char *text, size_t length) {
         } else if (!lease__json_scan_scalar(&scan)) {
             return false;
         }
-        if (scan.tokens > LEASE_MAX_JSON_TOKENS) return false;
+        if (scan.tokens > max_tokens) return false;
         if (empty && !lease__json_scan_close(&scan, &more)) return false;
     }
     lease__json_space(&scan);
@@ -2343,17 +2357,22 @@ static bool lease__json_is_valid(const char *text, size_t length) {
 
 /* -- Reading ---------------------------------------------------------------------------------- */
 
-/* tokens must have room for LEASE_MAX_JSON_TOKENS. The text is borrowed and must outlive *json. */
-static bool lease__json_parse(lease__json *json, jsmntok_t *tokens, const char *text,
-                              size_t length) {
+/* tokens must have room for max_tokens. The text is borrowed and must outlive *json. */
+static bool lease__json_parse_within(lease__json *json, jsmntok_t *tokens, int max_tokens,
+                                     const char *text, size_t length) {
     jsmn_parser parser;
     memset(json, 0, sizeof *json);
     json->text = text;
     json->tokens = tokens;
-    if (length > INT32_MAX || !lease__json_is_valid(text, length)) return false;
+    if (length > INT32_MAX || !lease__json_is_valid(text, length, max_tokens)) return false;
     jsmn_init(&parser);
-    json->count = jsmn_parse(&parser, text, length, tokens, LEASE_MAX_JSON_TOKENS);
+    json->count = jsmn_parse(&parser, text, length, tokens, (unsigned)max_tokens);
     return json->count > 0;
+}
+
+static bool lease__json_parse(lease__json *json, jsmntok_t *tokens, const char *text,
+                              size_t length) {
+    return lease__json_parse_within(json, tokens, LEASE_MAX_JSON_TOKENS, text, length);
 }
 
 /* The token behind a value and all that it contains. */
@@ -2533,6 +2552,159 @@ static void lease__put_key(lease__buf *buf, const char *key) {
     lease__put_quoted(buf, key);
     lease__put(buf, ":");
 }
+
+/* =================================================================================================
+ * >>yaml -- YAML as JSON over libyaml, when LEASE_YAML is defined
+ * =================================================================================================
+ * May use: >>json. One document of plain data becomes JSON text, so that everything behind it
+ * knows one form only. Anchors and aliases are refused: no kubeconfig needs them, and they are how
+ * a small file grows large. So are tags, keys that are no scalars, and a second document. */
+#if LEASE__YAML
+
+typedef struct lease__yaml {
+    lease__buf *out;
+    uint32_t in_mapping; /* bit d: depth d is a mapping, else a sequence */
+    size_t children[LEASE_MAX_JSON_DEPTH + 1]; /* of the collections that are open */
+    int depth;
+    int documents;
+    const char *problem; /* what is refused, though it is YAML */
+} lease__yaml;
+
+static bool lease__yaml_in_mapping(const lease__yaml *yaml) {
+    return (yaml->in_mapping >> yaml->depth & 1u) != 0;
+}
+
+static bool lease__yaml_at_key(const lease__yaml *yaml) {
+    return lease__yaml_in_mapping(yaml) && yaml->children[yaml->depth] % 2 == 0;
+}
+
+/* What stands between this value and the one before it. */
+static void lease__yaml_separate(lease__yaml *yaml) {
+    const size_t before = yaml->children[yaml->depth]++;
+    if (yaml->depth == 0 || before == 0) return;
+    lease__put(yaml->out, lease__yaml_in_mapping(yaml) && before % 2 == 1 ? ":" : ",");
+}
+
+static bool lease__yaml_is_one_of(const char *text, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (lease__same(text, *words)) return true;
+    }
+    return false;
+}
+
+/* YAML 1.1, as kubectl reads it: an unquoted scalar may be null or a boolean. Numbers stay text,
+ * for a kubeconfig has none. */
+static const char *lease__yaml_literal(const char *text) {
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
+    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
+                                        "YES",  "on",   "On",   "ON",  NULL};
+    static const char *const falses[] = {"false", "False", "FALSE", "no",  "No",
+                                         "NO",    "off",   "Off",   "OFF", NULL};
+    if (lease__yaml_is_one_of(text, nulls)) return "null";
+    if (lease__yaml_is_one_of(text, trues)) return "true";
+    return lease__yaml_is_one_of(text, falses) ? "false" : NULL;
+}
+
+static void lease__yaml_scalar(lease__yaml *yaml, const yaml_event_t *event) {
+    const char *text = (const char *)event->data.scalar.value;
+    const bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    const bool key = lease__yaml_at_key(yaml);
+    const char *literal = plain && !key ? lease__yaml_literal(text) : NULL;
+    if (strlen(text) != event->data.scalar.length) yaml->problem = "a NUL character";
+    lease__yaml_separate(yaml);
+    if (literal != NULL) {
+        lease__put(yaml->out, literal);
+    } else {
+        lease__put_quoted(yaml->out, text);
+    }
+}
+
+static void lease__yaml_open(lease__yaml *yaml, bool mapping) {
+    if (lease__yaml_at_key(yaml)) yaml->problem = "a key that is no scalar";
+    if (yaml->depth == LEASE_MAX_JSON_DEPTH) yaml->problem = "too deep a nest";
+    if (yaml->problem != NULL) return;
+    lease__yaml_separate(yaml);
+    lease__put(yaml->out, mapping ? "{" : "[");
+    yaml->depth++;
+    yaml->children[yaml->depth] = 0;
+    yaml->in_mapping &= ~((uint32_t)1 << yaml->depth);
+    if (mapping) yaml->in_mapping |= (uint32_t)1 << yaml->depth;
+}
+
+static void lease__yaml_close(lease__yaml *yaml, bool mapping) {
+    lease__put(yaml->out, mapping ? "}" : "]");
+    yaml->depth--;
+}
+
+static void lease__yaml_take(lease__yaml *yaml, const yaml_event_t *event) {
+    switch (event->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        if (++yaml->documents > 1) yaml->problem = "a second document";
+        break;
+    case YAML_ALIAS_EVENT: yaml->problem = "an alias"; break;
+    case YAML_SCALAR_EVENT:
+        if (event->data.scalar.anchor != NULL) yaml->problem = "an anchor";
+        if (event->data.scalar.tag != NULL) yaml->problem = "a tag";
+        lease__yaml_scalar(yaml, event);
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        if (event->data.sequence_start.anchor != NULL) yaml->problem = "an anchor";
+        if (event->data.sequence_start.tag != NULL) yaml->problem = "a tag";
+        lease__yaml_open(yaml, false);
+        break;
+    case YAML_MAPPING_START_EVENT:
+        if (event->data.mapping_start.anchor != NULL) yaml->problem = "an anchor";
+        if (event->data.mapping_start.tag != NULL) yaml->problem = "a tag";
+        lease__yaml_open(yaml, true);
+        break;
+    case YAML_SEQUENCE_END_EVENT: lease__yaml_close(yaml, false); break;
+    case YAML_MAPPING_END_EVENT: lease__yaml_close(yaml, true); break;
+    case YAML_NO_EVENT:
+    case YAML_STREAM_START_EVENT:
+    case YAML_STREAM_END_EVENT:
+    case YAML_DOCUMENT_END_EVENT: break;
+    }
+}
+
+/* The events of the whole text; *line is where the trouble is, from 1. */
+static bool lease__yaml_read(yaml_parser_t *parser, lease__yaml *yaml, size_t *line) {
+    bool more = true;
+    while (more) {
+        yaml_event_t event;
+        if (yaml_parser_parse(parser, &event) == 0) {
+            yaml->problem = parser->problem != NULL ? parser->problem : "no memory";
+            *line = parser->problem_mark.line + 1;
+            return false;
+        }
+        *line = event.start_mark.line + 1;
+        more = event.type != YAML_STREAM_END_EVENT;
+        lease__yaml_take(yaml, &event);
+        if (lease__buf_full(yaml->out)) yaml->problem = "too much of it";
+        yaml_event_delete(&event);
+        if (yaml->problem != NULL) return false;
+    }
+    return true;
+}
+
+/* False with a problem that shows nothing of the text. An empty document is an empty text. */
+static bool lease__yaml_to_json(const char *text, size_t length, lease__buf *out,
+                                const char **problem, size_t *line) {
+    yaml_parser_t parser;
+    lease__yaml yaml;
+    memset(&yaml, 0, sizeof yaml);
+    yaml.out = out;
+    *line = 0;
+    if (yaml_parser_initialize(&parser) == 0) {
+        *problem = "no memory";
+        return false;
+    }
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
+    const bool read = lease__yaml_read(&parser, &yaml, line);
+    *problem = yaml.problem; /* a text of libyaml's own, not of the parser's memory */
+    yaml_parser_delete(&parser);
+    return read;
+}
+#endif
 
 /* =================================================================================================
  * >>http -- one answer read over llhttp, within limits
@@ -3659,11 +3831,10 @@ static void lease__link_idle(lease__link *link) {
 }
 
 /* =================================================================================================
- * >>credentials -- names, bearer tokens, the pod's service account, kubeconfig
+ * >>credentials -- names, bearer tokens, server URLs, the pod's service account
  * =================================================================================================
- * May use: >>json, >>tls, >>time. Where the server is, whom we trust and who we are, from the
- * desc, the pod or a kubeconfig. All of it is checked before any traffic, and each fault names its
- * field or file. */
+ * May use: >>tls, >>time. Where the server is, whom we trust and who we are. All of it is checked
+ * before any traffic, and each fault names its field or file. */
 
 /* -- Names ------------------------------------------------------------------------------------ */
 
@@ -3947,167 +4118,287 @@ static lease_status lease__use_pod_server(lease__credentials *creds, const char 
     return lease__set_server(creds, url, error);
 }
 
-/* -- Credentials from a kubeconfig ------------------------------------------------------------ */
+/* =================================================================================================
+ * >>kubeconfig -- kubectl's files, and the choice among all sources of credentials
+ * =================================================================================================
+ * May use: >>json, >>yaml, >>tls, >>credentials. client-go tools/clientcmd: KUBECONFIG may list
+ * several files; the first that has a name wins, and a path is relative to the file that it stands
+ * in. */
+
+typedef struct lease__kubefile {
+    char path[LEASE_MAX_PATH + 1];
+    char *text; /* wiped before it is freed: it may hold a token or a key */
+    size_t length;
+    jsmntok_t *tokens;
+    lease__json json;
+} lease__kubefile;
+
+/* A member of one of the files. */
+typedef struct lease__kubevalue {
+    lease__kubefile *file;
+    int token;
+} lease__kubevalue;
 
 typedef struct lease__kubeconfig {
-    lease__json json;
-    const char *path;
-    char directory[LEASE_MAX_PATH + 1];
-    int user;
-    int cluster;
-    int context;
+    lease__kubefile files[LEASE_MAX_KUBECONFIGS];
+    size_t count;
+    lease__kubevalue context;
+    lease__kubevalue cluster;
+    lease__kubevalue user;
 } lease__kubeconfig;
 
-static lease_status lease__bad_kubeconfig(const lease__kubeconfig *config, lease_error *error,
-                                          const char *what, const char *which) {
-    return lease__fail(error, LEASE_BAD_KUBECONFIG, LEASE_STAGE_CONFIG, config->path, ": ", what,
-                       which, LEASE__END);
+static lease_status lease__bad_kubeconfig(const char *path, lease_error *error, const char *what,
+                                          const char *which) {
+    return lease__fail(error, LEASE_BAD_KUBECONFIG, LEASE_STAGE_CONFIG, path, ": ", what, which,
+                       LEASE__END);
 }
 
-/* The element of a list of {name, KIND{}} with that name, its KIND member. */
-static int lease__kubeconfig_entry(lease__kubeconfig *config, const char *list, const char *kind,
-                                   const char *name) {
-    lease__json *json = &config->json;
-    const int array = lease__json_get(json, 0, list);
-    if (!lease__json_is(json, array, JSMN_ARRAY)) return LEASE__JSON_NONE;
-    const int end = lease__json_after(json, array);
-    for (int at = array + 1; at < end; at = lease__json_after(json, at)) {
-        if (lease__json_equals(json, lease__json_get(json, at, "name"), name)) {
-            return lease__json_get(json, at, kind);
-        }
-    }
-    return LEASE__JSON_NONE;
+static lease_status lease__kubeconfig_no_memory(const char *path, lease_error *error) {
+    return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, path, LEASE__END);
 }
 
-/* Finds context, cluster and user by their names. */
-static lease_status lease__kubeconfig_select(lease__kubeconfig *config, const char *context,
-                                             lease_error *error) {
-    char name[256];
-    lease__json *json = &config->json;
-    const int current = lease__json_get(json, 0, "current-context");
-    if (context == NULL) {
-        if (!lease__json_string(json, current, name, sizeof name) || name[0] == '\0') {
-            return lease__bad_kubeconfig(config, error, "current-context is not set", "");
-        }
-    } else if (!lease__copy(name, sizeof name, context)) {
-        return lease__bad_kubeconfig(config, error, "the context's name is too long", "");
+/* -- One file --------------------------------------------------------------------------------- */
+
+static void lease__kubefile_drop_text(lease__kubefile *file) {
+    if (file->text != NULL) lease__wipe(file->text, file->length);
+    LEASE_FREE(file->text);
+    file->text = NULL;
+}
+
+static void lease__kubefile_free(lease__kubefile *file) {
+    lease__kubefile_drop_text(file);
+    LEASE_FREE(file->tokens);
+}
+
+#if LEASE__YAML
+/* Quotes and braces make JSON longer than YAML; three times as long is more than any kubeconfig
+ * needs. */
+static lease_status lease__kubefile_from_yaml(lease__kubefile *file, lease_error *error) {
+    const size_t capacity = 3 * file->length + 64;
+    char *json = (char *)LEASE_CALLOC(1, capacity);
+    char where[48];
+    const char *problem = NULL;
+    size_t line = 0;
+    if (json == NULL) return lease__kubeconfig_no_memory(file->path, error);
+    lease__buf out = lease__buf_make(json, capacity);
+    const bool read = lease__yaml_to_json(file->text, file->length, &out, &problem, &line);
+    lease__kubefile_drop_text(file);
+    file->text = json;
+    file->length = read ? out.length : capacity;
+    if (read) return LEASE_OK;
+    lease__buf buf = lease__buf_make(where, sizeof where);
+    lease__put(&buf, "line ");
+    lease__put_u64(&buf, line);
+    lease__put(&buf, " is not plain YAML: ");
+    return lease__bad_kubeconfig(file->path, error, where, problem);
+}
+#else
+static lease_status lease__kubefile_from_yaml(lease__kubefile *file, lease_error *error) {
+    return lease__bad_kubeconfig(file->path, error,
+                                 "is not JSON; make it so with: kubectl config view --raw "
+                                 "--minify --flatten -o json",
+                                 "");
+}
+#endif
+
+static lease_status lease__kubefile_load(lease__kubefile *file, lease_error *error) {
+    const int max_tokens = LEASE_MAX_KUBECONFIG_TOKENS;
+    file->text = (char *)LEASE_CALLOC(1, LEASE_MAX_KUBECONFIG);
+    file->tokens = (jsmntok_t *)LEASE_CALLOC((size_t)max_tokens, sizeof *file->tokens);
+    if (file->text == NULL || file->tokens == NULL) {
+        return lease__kubeconfig_no_memory(file->path, error);
     }
-    config->context = lease__kubeconfig_entry(config, "contexts", "context", name);
-    if (config->context < 0) return lease__bad_kubeconfig(config, error, "no context ", name);
-    if (!lease__json_string(json, lease__json_get(json, config->context, "cluster"), name,
-                            sizeof name)) {
-        return lease__bad_kubeconfig(config, error, "context.cluster is not a string", "");
+    lease_status status = lease__read_file(file->path, file->text, LEASE_MAX_KUBECONFIG,
+                                           &file->length, LEASE_BAD_KUBECONFIG, error);
+    if (status == LEASE_OK && file->text[strspn(file->text, " \t\r\n")] != '{') {
+        status = lease__kubefile_from_yaml(file, error);
     }
-    config->cluster = lease__kubeconfig_entry(config, "clusters", "cluster", name);
-    if (config->cluster < 0) return lease__bad_kubeconfig(config, error, "no cluster ", name);
-    if (!lease__json_string(json, lease__json_get(json, config->context, "user"), name,
-                            sizeof name)) {
-        return lease__bad_kubeconfig(config, error, "context.user is not a string", "");
+    if (status != LEASE_OK) return status;
+    if (!lease__json_parse_within(&file->json, file->tokens, max_tokens, file->text,
+                                  file->length)) {
+        return lease__bad_kubeconfig(file->path, error, "is not valid JSON within our limits", "");
     }
-    config->user = lease__kubeconfig_entry(config, "users", "user", name);
-    if (config->user < 0) return lease__bad_kubeconfig(config, error, "no user ", name);
     return LEASE_OK;
 }
 
-/* What would change who we are or which way we go is refused by name, never passed over. */
-static lease_status lease__kubeconfig_refuse(lease__kubeconfig *config, int object,
-                                             const char *const *keys, lease_error *error) {
-    for (; *keys != NULL; keys++) {
-        const int value = lease__json_get(&config->json, object, *keys);
-        if (lease__json_is_null(&config->json, value)) continue;
-        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG, config->path, ": ", *keys,
-                           " is not supported by this build", LEASE__END);
+/* -- Members ---------------------------------------------------------------------------------- */
+
+static int lease__kube_get(lease__kubevalue object, const char *key) {
+    return lease__json_get(&object.file->json, object.token, key);
+}
+
+/* A string member; absent is "". False when it is something else or does not fit. */
+static bool lease__kube_string(lease__kubevalue object, const char *key, char *out,
+                               size_t capacity) {
+    return lease__json_string(&object.file->json, lease__kube_get(object, key), out, capacity);
+}
+
+/* A path that a file names is relative to the file's own folder. */
+static lease_status lease__kube_path(lease__kubevalue object, const char *key, char *out,
+                                     size_t capacity, lease_error *error) {
+    char path[LEASE_MAX_PATH + 1];
+    char directory[LEASE_MAX_PATH + 1];
+    if (!lease__kube_string(object, key, path, sizeof path)) {
+        return lease__bad_kubeconfig(object.file->path, error, key, " is not a path");
     }
-    return LEASE_OK;
+    if (path[0] == '\0') return LEASE_OK;
+    lease__copy(directory, sizeof directory, object.file->path);
+    char *slash = strrchr(directory, '/');
+    if (slash != NULL) *slash = '\0';
+    return lease__set_path(out, capacity, slash != NULL ? directory : "", path, error);
 }
 
 /* KEY names a file, KEY-data holds it in base64 and wins. */
-static lease_status lease__kubeconfig_pem(lease__kubeconfig *config, int object, const char *key,
-                                          lease__pem *pem, lease_error *error) {
+static lease_status lease__kube_pem(lease__kubevalue object, const char *key, lease__pem *pem,
+                                    lease_error *error) {
     char name[64];
-    char path[LEASE_MAX_PATH + 1];
-    lease__json *json = &config->json;
     lease__buf buf = lease__buf_make(name, sizeof name);
     lease__put(&buf, key);
     lease__put(&buf, "-data");
-    const int data = lease__json_get(json, object, name);
+    const int data = lease__kube_get(object, name);
 #if LEASE__TLS
+    const lease__json *json = &object.file->json;
     if (!lease__json_is_null(json, data)) {
         const char *text = json->text + json->tokens[data].start;
         const size_t length = (size_t)(json->tokens[data].end - json->tokens[data].start);
         pem->data = (char *)LEASE_CALLOC(1, length + 1);
-        if (pem->data == NULL) {
-            return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, name, LEASE__END);
-        }
+        if (pem->data == NULL) return lease__kubeconfig_no_memory(name, error);
         if (!lease__json_is(json, data, JSMN_STRING) ||
             mbedtls_base64_decode((unsigned char *)pem->data, length, &pem->length,
                                   (const unsigned char *)text, length) != 0 ||
             pem->length == 0) {
-            return lease__bad_kubeconfig(config, error, name, " is not base64");
+            return lease__bad_kubeconfig(object.file->path, error, name, " is not base64");
         }
         return LEASE_OK;
     }
 #else
     (void)data; /* another transport has its own trust */
 #endif
-    if (!lease__json_string(json, lease__json_get(json, object, key), path, sizeof path)) {
-        return lease__bad_kubeconfig(config, error, key, " is not a path");
-    }
-    if (path[0] == '\0') return LEASE_OK;
-    return lease__set_path(pem->file, sizeof pem->file, config->directory, path, error);
+    return lease__kube_path(object, key, pem->file, sizeof pem->file, error);
 }
 
-static lease_status lease__kubeconfig_cluster(lease__kubeconfig *config, lease__credentials *creds,
+/* What would change who we are or which way we go is refused by name, never passed over. */
+static lease_status lease__kube_refuse(lease__kubevalue object, const char *const *keys,
+                                       lease_error *error) {
+    for (; *keys != NULL; keys++) {
+        if (lease__json_is_null(&object.file->json, lease__kube_get(object, *keys))) continue;
+        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG, object.file->path, ": ",
+                           *keys, " is not supported by this build", LEASE__END);
+    }
+    return LEASE_OK;
+}
+
+/* -- Selecting -------------------------------------------------------------------------------- */
+
+/* The element of a list of {name, KIND{}} with that name, its KIND member; from the first file that
+ * has one. */
+static lease__kubevalue lease__kubeconfig_entry(lease__kubeconfig *config, const char *list,
+                                                const char *kind, const char *name) {
+    lease__kubevalue entry;
+    for (size_t i = 0; i < config->count; i++) {
+        entry.file = &config->files[i];
+        lease__json *json = &entry.file->json;
+        const int array = lease__json_get(json, 0, list);
+        if (!lease__json_is(json, array, JSMN_ARRAY)) continue;
+        const int end = lease__json_after(json, array);
+        for (int at = array + 1; at < end; at = lease__json_after(json, at)) {
+            if (!lease__json_equals(json, lease__json_get(json, at, "name"), name)) continue;
+            entry.token = lease__json_get(json, at, kind);
+            if (lease__json_is(json, entry.token, JSMN_OBJECT)) return entry;
+            if (entry.token >= 0 && lease__json_is_null(json, entry.token)) return entry;
+        }
+    }
+    entry.file = NULL;
+    entry.token = LEASE__JSON_NONE;
+    return entry;
+}
+
+/* current-context, from the first file that sets one. */
+static lease_status lease__kubeconfig_current(lease__kubeconfig *config, char *name,
+                                              size_t capacity, lease_error *error) {
+    for (size_t i = 0; i < config->count; i++) {
+        lease__kubevalue root;
+        root.file = &config->files[i];
+        root.token = 0;
+        if (!lease__kube_string(root, "current-context", name, capacity)) {
+            return lease__bad_kubeconfig(root.file->path, error, "current-context is not a name",
+                                         "");
+        }
+        if (name[0] != '\0') return LEASE_OK;
+    }
+    return lease__bad_kubeconfig(config->files[0].path, error, "current-context is not set", "");
+}
+
+/* What the context calls its cluster, or its user. */
+static lease_status lease__kubeconfig_follow(lease__kubeconfig *config, const char *list,
+                                             const char *kind, lease__kubevalue *found,
+                                             lease_error *error) {
+    char name[256];
+    const char *path = config->context.file->path;
+    if (!lease__kube_string(config->context, kind, name, sizeof name)) {
+        return lease__fail(error, LEASE_BAD_KUBECONFIG, LEASE_STAGE_CONFIG, path, ": context.",
+                           kind, " is not a string", LEASE__END);
+    }
+    *found = lease__kubeconfig_entry(config, list, kind, name);
+    if (found->file != NULL) return LEASE_OK;
+    return lease__fail(error, LEASE_BAD_KUBECONFIG, LEASE_STAGE_CONFIG, path, ": no ", kind, " ",
+                       name, LEASE__END);
+}
+
+static lease_status lease__kubeconfig_select(lease__kubeconfig *config, const char *context,
+                                             lease_error *error) {
+    char name[256];
+    const char *path = config->files[0].path;
+    if (context == NULL) {
+        const lease_status status = lease__kubeconfig_current(config, name, sizeof name, error);
+        if (status != LEASE_OK) return status;
+    } else if (!lease__copy(name, sizeof name, context)) {
+        return lease__bad_kubeconfig(path, error, "the context's name is too long", "");
+    }
+    config->context = lease__kubeconfig_entry(config, "contexts", "context", name);
+    if (config->context.file == NULL) {
+        return lease__bad_kubeconfig(path, error, "no context ", name);
+    }
+    const lease_status status =
+        lease__kubeconfig_follow(config, "clusters", "cluster", &config->cluster, error);
+    if (status != LEASE_OK) return status;
+    return lease__kubeconfig_follow(config, "users", "user", &config->user, error);
+}
+
+/* -- Applying --------------------------------------------------------------------------------- */
+
+static lease_status lease__kubeconfig_cluster(lease__kubevalue cluster, lease__credentials *creds,
                                               lease_error *error) {
     static const char *const refused[] = {"proxy-url", NULL};
     char url[LEASE_MAX_HOST + LEASE_MAX_PATH + 32];
-    lease__json *json = &config->json;
-    const int cluster = config->cluster;
-    lease_status status = lease__kubeconfig_refuse(config, cluster, refused, error);
+    const char *path = cluster.file->path;
+    lease_status status = lease__kube_refuse(cluster, refused, error);
     if (status != LEASE_OK) return status;
-    const int name = lease__json_get(json, cluster, "tls-server-name");
-    if (!lease__json_string(json, name, creds->trust.name, sizeof creds->trust.name)) {
-        return lease__bad_kubeconfig(config, error, "tls-server-name is not a name", "");
+    if (!lease__kube_string(cluster, "tls-server-name", creds->trust.name,
+                            sizeof creds->trust.name)) {
+        return lease__bad_kubeconfig(path, error, "tls-server-name is not a name", "");
     }
-    if (!lease__json_string(json, lease__json_get(json, cluster, "server"), url, sizeof url) ||
-        url[0] == '\0') {
-        return lease__bad_kubeconfig(config, error, "cluster.server is missing or too long", "");
+    if (!lease__kube_string(cluster, "server", url, sizeof url) || url[0] == '\0') {
+        return lease__bad_kubeconfig(path, error, "cluster.server is missing or too long", "");
     }
     status = lease__set_server(creds, url, error);
     if (status != LEASE_OK) return status;
-    creds->trust.insecure =
-        lease__json_is_true(json, lease__json_get(json, cluster, "insecure-skip-tls-verify"));
-    return lease__kubeconfig_pem(config, cluster, "certificate-authority", &creds->trust.ca, error);
+    creds->trust.insecure = lease__json_is_true(
+        &cluster.file->json, lease__kube_get(cluster, "insecure-skip-tls-verify"));
+    return lease__kube_pem(cluster, "certificate-authority", &creds->trust.ca, error);
 }
 
-static lease_status lease__kubeconfig_user(lease__kubeconfig *config, lease__credentials *creds,
-                                           lease_error *error) {
-    static const char *const refused[] = {"exec",  "auth-provider", "username",  "password",
-                                          "as",    "as-uid",        "as-groups", "as-user-extra",
-                                          NULL};
-    char path[LEASE_MAX_PATH + 1];
-    lease__json *json = &config->json;
-    lease__trust *trust = &creds->trust;
-    const int user = config->user;
-    lease_status status = lease__kubeconfig_refuse(config, user, refused, error);
-    if (status == LEASE_OK) {
-        status = lease__kubeconfig_pem(config, user, "client-certificate", &trust->cert, error);
-    }
-    if (status == LEASE_OK) {
-        status = lease__kubeconfig_pem(config, user, "client-key", &trust->key, error);
-    }
-    if (status != LEASE_OK) return status;
-    if (!lease__json_string(json, lease__json_get(json, user, "tokenFile"), path, sizeof path)) {
-        return lease__bad_kubeconfig(config, error, "tokenFile is not a path", "");
-    }
-    if (path[0] != '\0') {
-        return lease__set_path(creds->token_file, sizeof creds->token_file, config->directory, path,
-                               error);
-    }
-    const int token = lease__json_get(json, user, "token");
+/* tokenFile wins over token, as it does for client-go. */
+static lease_status lease__kubeconfig_token(lease__kubevalue user, lease__credentials *creds,
+                                            lease_error *error) {
+    const lease__json *json = &user.file->json;
+    const lease_status status = lease__kube_path(user, "tokenFile", creds->token_file,
+                                                 sizeof creds->token_file, error);
+    if (status != LEASE_OK || creds->token_file[0] != '\0') return status;
+    const int token = lease__kube_get(user, "token");
     if (lease__json_is_null(json, token)) return LEASE_OK;
     if (!lease__json_is(json, token, JSMN_STRING)) {
-        return lease__bad_kubeconfig(config, error, "user.token is not a string", "");
+        return lease__bad_kubeconfig(user.file->path, error, "user.token is not a string", "");
     }
     const jsmntok_t *text = &json->tokens[token];
     bool changed = false;
@@ -4115,76 +4406,107 @@ static lease_status lease__kubeconfig_user(lease__kubeconfig *config, lease__cre
                             &changed, error);
 }
 
-static lease_status lease__kubeconfig_apply(lease__kubeconfig *config, const char *context,
-                                            lease__credentials *creds, lease_error *error) {
-    lease_status status = lease__kubeconfig_select(config, context, error);
-    if (status == LEASE_OK) status = lease__kubeconfig_cluster(config, creds, error);
-    if (status == LEASE_OK) status = lease__kubeconfig_user(config, creds, error);
-    if (status != LEASE_OK) return status;
-    const int ns = lease__json_get(&config->json, config->context, "namespace");
-    if (!lease__json_string(&config->json, ns, creds->ns, sizeof creds->ns)) {
-        return lease__bad_kubeconfig(config, error, "context.namespace is not a namespace", "");
-    }
-    if (creds->ns[0] == '\0') lease__copy(creds->ns, sizeof creds->ns, "default");
-    if (!config->json.duplicate) return LEASE_OK;
-    return lease__bad_kubeconfig(config, error, "a key stands twice in one object", "");
-}
-
-/* text is the file's content; tokens are room for the reader. */
-static lease_status lease__kubeconfig_read(lease__credentials *creds, const char *path,
-                                           const char *context, const char *text, size_t length,
-                                           jsmntok_t *tokens, lease_error *error) {
-    lease__kubeconfig config;
-    memset(&config, 0, sizeof config);
-    config.path = path;
-    const char *slash = strrchr(path, '/');
-    if (slash != NULL && (size_t)(slash - path) < sizeof config.directory) {
-        memcpy(config.directory, path, (size_t)(slash - path));
-    }
-    if (text[strspn(text, " \t\r\n")] != '{') {
-        return lease__bad_kubeconfig(&config, error,
-                                     "is not JSON; make it so with: kubectl config view --raw "
-                                     "--minify --flatten -o json",
-                                     "");
-    }
-    if (!lease__json_parse(&config.json, tokens, text, length)) {
-        return lease__bad_kubeconfig(&config, error, "is not valid JSON within our limits", "");
-    }
-    return lease__kubeconfig_apply(&config, context, creds, error);
-}
-
-static lease_status lease__use_kubeconfig(lease__credentials *creds, const char *path,
-                                          const char *context, jsmntok_t *tokens,
-                                          lease_error *error) {
-    size_t length = 0;
-    char *text = (char *)LEASE_CALLOC(1, LEASE_MAX_KUBECONFIG);
-    if (text == NULL) {
-        return lease__fail(error, LEASE_NO_MEMORY, LEASE_STAGE_CONFIG, path, LEASE__END);
-    }
-    lease_status status = lease__read_file(path, text, LEASE_MAX_KUBECONFIG, &length,
-                                           LEASE_BAD_KUBECONFIG, error);
+static lease_status lease__kubeconfig_user(lease__kubevalue user, lease__credentials *creds,
+                                           lease_error *error) {
+    static const char *const refused[] = {"exec",  "auth-provider", "username",  "password",
+                                          "as",    "as-uid",        "as-groups", "as-user-extra",
+                                          NULL};
+    lease__trust *trust = &creds->trust;
+    lease_status status = lease__kube_refuse(user, refused, error);
     if (status == LEASE_OK) {
-        status = lease__kubeconfig_read(creds, path, context, text, length, tokens, error);
+        status = lease__kube_pem(user, "client-certificate", &trust->cert, error);
     }
-    lease__wipe(text, length);
-    LEASE_FREE(text);
+    if (status == LEASE_OK) status = lease__kube_pem(user, "client-key", &trust->key, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_token(user, creds, error);
     return status;
 }
 
-/* $KUBECONFIG, else ~/.kube/config; "" when there is neither. */
-static lease_status lease__find_kubeconfig(char *path, size_t capacity, lease_error *error) {
+static lease_status lease__kubeconfig_apply(lease__kubeconfig *config, const char *context,
+                                            lease__credentials *creds, lease_error *error) {
+    lease_status status = lease__kubeconfig_select(config, context, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_cluster(config->cluster, creds, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_user(config->user, creds, error);
+    if (status != LEASE_OK) return status;
+    if (!lease__kube_string(config->context, "namespace", creds->ns, sizeof creds->ns)) {
+        return lease__bad_kubeconfig(config->context.file->path, error,
+                                     "context.namespace is not a namespace", "");
+    }
+    if (creds->ns[0] == '\0') lease__copy(creds->ns, sizeof creds->ns, "default");
+    for (size_t i = 0; i < config->count; i++) {
+        if (!config->files[i].json.duplicate) continue;
+        return lease__bad_kubeconfig(config->files[i].path, error,
+                                     "a key stands twice in one object", "");
+    }
+    return LEASE_OK;
+}
+
+/* -- Which files ------------------------------------------------------------------------------ */
+
+static lease_status lease__kubeconfig_add(lease__kubeconfig *config, const char *path,
+                                          lease_error *error) {
+    if (config->count == LEASE_MAX_KUBECONFIGS) {
+        return lease__fail(error, LEASE_LIMIT, LEASE_STAGE_CONFIG,
+                           "KUBECONFIG names more than LEASE_MAX_KUBECONFIGS files", LEASE__END);
+    }
+    lease__kubefile *file = &config->files[config->count++];
+    const lease_status status = lease__set_path(file->path, sizeof file->path, "", path, error);
+    return status != LEASE_OK ? status : lease__kubefile_load(file, error);
+}
+
+/* The files of a list that exist: kubectl passes over those that do not, too. */
+static lease_status lease__kubeconfig_add_list(lease__kubeconfig *config, const char *list,
+                                               lease_error *error) {
+    lease_status status = LEASE_OK;
+    while (*list != '\0' && status == LEASE_OK) {
+        char path[LEASE_MAX_PATH + 1];
+        struct stat info;
+        const size_t length = strcspn(list, ":");
+        if (length >= sizeof path) {
+            return lease__fail(error, LEASE_BAD_ARGUMENT, LEASE_STAGE_CONFIG,
+                               "a path in KUBECONFIG is too long", LEASE__END);
+        }
+        memcpy(path, list, length);
+        path[length] = '\0';
+        list += length + (list[length] == ':' ? 1 : 0);
+        if (length > 0 && stat(path, &info) == 0) {
+            status = lease__kubeconfig_add(config, path, error);
+        }
+    }
+    return status;
+}
+
+/* path, else the files of $KUBECONFIG, else ~/.kube/config. */
+static lease_status lease__kubeconfig_find(lease__kubeconfig *config, const char *path,
+                                           lease_error *error) {
+    char of_home[LEASE_MAX_PATH + 1];
     const char *list = getenv("KUBECONFIG");
     const char *home = getenv("HOME");
-    struct stat info;
-    path[0] = '\0';
+    if (path != NULL) return lease__kubeconfig_add(config, path, error);
     if (list != NULL && list[0] != '\0') {
-        if (strchr(list, ':') == NULL) return lease__set_path(path, capacity, "", list, error);
-        return lease__fail(error, LEASE_UNSUPPORTED, LEASE_STAGE_CONFIG,
-                           "KUBECONFIG is a list of files; name one", LEASE__END);
+        const lease_status status = lease__kubeconfig_add_list(config, list, error);
+        if (status != LEASE_OK || config->count > 0) return status;
+        return lease__fail(error, LEASE_NO_CREDENTIALS, LEASE_STAGE_CONFIG,
+                           "KUBECONFIG names no file that exists: ", list, LEASE__END);
     }
-    if (home == NULL || home[0] == '\0') return LEASE_OK;
-    const lease_status status = lease__set_path(path, capacity, home, ".kube/config", error);
-    if (status == LEASE_OK && stat(path, &info) != 0) path[0] = '\0';
+    if (home != NULL && home[0] != '\0') {
+        const lease_status status =
+            lease__set_path(of_home, sizeof of_home, home, ".kube/config", error);
+        if (status != LEASE_OK) return status;
+        const lease_status listed = lease__kubeconfig_add_list(config, of_home, error);
+        if (listed != LEASE_OK || config->count > 0) return listed;
+    }
+    return lease__fail(error, LEASE_NO_CREDENTIALS, LEASE_STAGE_CONFIG,
+                       lease_status_text(LEASE_NO_CREDENTIALS), LEASE__END);
+}
+
+static lease_status lease__use_kubeconfig(lease__credentials *creds, const char *path,
+                                          const char *context, lease_error *error) {
+    lease__kubeconfig *config = (lease__kubeconfig *)LEASE_CALLOC(1, sizeof *config);
+    if (config == NULL) return lease__kubeconfig_no_memory("kubeconfig", error);
+    lease_status status = lease__kubeconfig_find(config, path, error);
+    if (status == LEASE_OK) status = lease__kubeconfig_apply(config, context, creds, error);
+    for (size_t i = 0; i < config->count; i++) lease__kubefile_free(&config->files[i]);
+    LEASE_FREE(config);
     return status;
 }
 
@@ -4192,15 +4514,13 @@ static lease_status lease__find_kubeconfig(char *path, size_t capacity, lease_er
 
 /* Where server, trust and token come from, before single fields of the desc override them. */
 static lease_status lease__find_credentials(lease__credentials *creds,
-                                            const lease_client_desc *desc, jsmntok_t *tokens,
-                                            lease_error *error) {
-    char path[LEASE_MAX_PATH + 1];
+                                            const lease_client_desc *desc, lease_error *error) {
     const char *host = getenv("KUBERNETES_SERVICE_HOST");
     const char *port = getenv("KUBERNETES_SERVICE_PORT");
     const bool pod = host != NULL && port != NULL && host[0] != '\0' && port[0] != '\0';
     const char *account = desc->service_account_dir;
     if (desc->kubeconfig != NULL) {
-        return lease__use_kubeconfig(creds, desc->kubeconfig, desc->context, tokens, error);
+        return lease__use_kubeconfig(creds, desc->kubeconfig, desc->context, error);
     }
     lease_status status = LEASE_OK;
     if (desc->server != NULL) {
@@ -4214,11 +4534,7 @@ static lease_status lease__find_credentials(lease__credentials *creds,
         return lease__use_service_account(creds, account != NULL ? account : LEASE__SERVICE_ACCOUNT,
                                           error);
     }
-    status = lease__find_kubeconfig(path, sizeof path, error);
-    if (status != LEASE_OK) return status;
-    if (path[0] != '\0') return lease__use_kubeconfig(creds, path, desc->context, tokens, error);
-    return lease__fail(error, LEASE_NO_CREDENTIALS, LEASE_STAGE_CONFIG,
-                       lease_status_text(LEASE_NO_CREDENTIALS), LEASE__END);
+    return lease__use_kubeconfig(creds, NULL, desc->context, error);
 }
 
 static lease_status lease__override_pem(lease__pem *pem, const char *path, lease_error *error) {
@@ -4228,10 +4544,10 @@ static lease_status lease__override_pem(lease__pem *pem, const char *path, lease
 }
 
 static lease_status lease__load_credentials(lease__credentials *creds,
-                                            const lease_client_desc *desc, jsmntok_t *tokens,
-                                            lease__boot now, lease_error *error) {
+                                            const lease_client_desc *desc, lease__boot now,
+                                            lease_error *error) {
     lease__trust *trust = &creds->trust;
-    lease_status status = lease__find_credentials(creds, desc, tokens, error);
+    lease_status status = lease__find_credentials(creds, desc, error);
     if (status == LEASE_OK) status = lease__override_pem(&trust->ca, desc->ca_file, error);
     if (status == LEASE_OK) {
         status = lease__override_pem(&trust->cert, desc->client_cert_file, error);
@@ -6063,7 +6379,7 @@ static lease_status lease__take_kube(lease_client *client, const lease_client_de
     lease__kube *kube = client->kube;
     lease_status status = lease__take_user_agent(kube, desc->user_agent, error);
     if (status == LEASE_OK) {
-        status = lease__load_credentials(&kube->credentials, desc, kube->tokens, now, error);
+        status = lease__load_credentials(&kube->credentials, desc, now, error);
     }
     lease__copy(kube->link.host, sizeof kube->link.host, kube->credentials.host);
     kube->link.port = kube->credentials.port;

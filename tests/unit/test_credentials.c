@@ -8,7 +8,6 @@
 static lease__credentials creds;
 static lease_error error;
 static lease_client_desc desc;
-static jsmntok_t tokens[LEASE_MAX_JSON_TOKENS];
 
 static void begin(void) {
     unsetenv("KUBERNETES_SERVICE_HOST");
@@ -26,7 +25,7 @@ static lease_status load(void) {
     lease__trust_free(&creds.trust);
     memset(&creds, 0, sizeof creds);
     memset(&error, 0, sizeof error);
-    const lease_status status = lease__load_credentials(&creds, &desc, tokens, now, &error);
+    const lease_status status = lease__load_credentials(&creds, &desc, now, &error);
     CHECK_STATUS(error.status, status);
     if (status != LEASE_OK) {
         CHECK_INT(error.stage, LEASE_STAGE_CONFIG);
@@ -556,7 +555,7 @@ static const struct {
     {"{\"cluster\":\"c\",\"user\":\"u\",\"namespace\":7}", NULL, NULL, LEASE_BAD_KUBECONFIG,
      "context.namespace"},
     {"null", NULL, NULL, LEASE_BAD_KUBECONFIG, "no cluster"},
-    {"[]", NULL, NULL, LEASE_BAD_KUBECONFIG, "no cluster"},
+    {"[]", NULL, NULL, LEASE_BAD_KUBECONFIG, "no context ctx"},
     {"{\"cluster\":\"c\",\"cluster\":\"c\",\"user\":\"u\"}", NULL, NULL, LEASE_BAD_KUBECONFIG,
     "twice"},
     {NULL, "{}", NULL, LEASE_BAD_KUBECONFIG, "cluster.server"},
@@ -645,7 +644,7 @@ TEST(bad_kubeconfigs) {
         {"{'a':1}", "not valid JSON"},
         {"{}", "current-context is not set"},
         {"{\"current-context\":\"\"}", "current-context is not set"},
-        {"{\"current-context\":5}", "current-context is not set"},
+        {"{\"current-context\":5}", "current-context is not a name"},
         {"{\"current-context\":\"x\"}", "no context x"},
         {"{\"current-context\":\"x\",\"contexts\":{}}", "no context x"},
         {"{\"current-context\":\"x\",\"contexts\":null}", "no context x"},
@@ -693,7 +692,6 @@ TEST(every_truncation_of_a_kubeconfig_is_refused) {
 }
 
 TEST(where_a_kubeconfig_is_looked_for) {
-    char list[256];
     files_begin();
     kubeconfig(CONTEXT, CLUSTER, USER);
     const char *config = files_path("config");
@@ -702,13 +700,9 @@ TEST(where_a_kubeconfig_is_looked_for) {
     setenv("KUBECONFIG", config, 1);
     CHECK_STATUS(load(), LEASE_OK);
     CHECK_STR(creds.host, "h");
-    CASE("$KUBECONFIG that is a list");
-    snprintf(list, sizeof list, "%s:%s", config, config);
-    setenv("KUBECONFIG", list, 1);
-    check_refused(LEASE_UNSUPPORTED, "KUBECONFIG");
     CASE("$KUBECONFIG that does not exist");
     setenv("KUBECONFIG", files_path("absent"), 1);
-    check_refused(LEASE_BAD_KUBECONFIG, "absent");
+    check_refused(LEASE_NO_CREDENTIALS, "absent");
     CASE("~/.kube/config");
     begin();
     setenv("KUBECONFIG", "", 1);
@@ -721,6 +715,93 @@ TEST(where_a_kubeconfig_is_looked_for) {
     CASE("nowhere");
     begin();
     check_refused(LEASE_NO_CREDENTIALS, "KUBECONFIG");
+    files_end();
+}
+
+#define ENTRY(list, kind, name, value)                                                            \
+    "\"" list "\":[{\"name\":\"" name "\",\"" kind "\":" value "}]"
+
+/* client-go tools/clientcmd loader.go: the first file that has a name wins, whole; what does not
+ * exist is passed over. */
+TEST(a_list_of_kubeconfigs) {
+    char list[1024];
+    char want[LEASE_MAX_PATH + 1];
+    files_begin();
+    begin();
+    CHECK_INT(mkdir(files_path("sub"), 0700), 0);
+    files_write("contexts", "{" ENTRY("contexts", "context", "x", CONTEXT) "}");
+    files_write("sub/clusters", "{\"current-context\":\"x\","
+                ENTRY("clusters", "cluster", "c",
+                      "{\"server\":\"https://first\",\"certificate-authority\":\"ca.crt\"}") "}");
+    files_write("users", "{\"current-context\":\"y\","
+                ENTRY("clusters", "cluster", "c", "{\"server\":\"https://second\"}") ","
+                ENTRY("users", "user", "u", USER) "}");
+    snprintf(list, sizeof list, ":%s/contexts:%s/absent:%s/sub/clusters::%s/users:",
+             files_directory, files_directory, files_directory, files_directory);
+    setenv("KUBECONFIG", list, 1);
+    CHECK_STATUS(load(), LEASE_OK);
+    CHECK_STR(creds.host, "first");
+    CHECK_STR(creds.token, "s3cret");
+    snprintf(want, sizeof want, "%s/sub/ca.crt", files_directory);
+    CHECK_STR(creds.trust.ca.file, want); /* relative to the file that names it */
+    CASE("a broken file in the list");
+    files_write("users", "{");
+    check_refused(LEASE_BAD_KUBECONFIG, "users: is not valid JSON");
+    CASE("a key twice in a file that is used last");
+    files_write("users", "{" ENTRY("users", "user", "u", "{\"token\":\"a\",\"token\":\"b\"}") "}");
+    check_refused(LEASE_BAD_KUBECONFIG, "users: a key stands twice");
+    CASE("a user that is no object");
+    files_write("users", "{" ENTRY("users", "user", "u", "\"s3cret\"") "}");
+    check_refused(LEASE_BAD_KUBECONFIG, "contexts: no user u");
+    CASE("no user anywhere");
+    files_write("users", "{}");
+    check_refused(LEASE_BAD_KUBECONFIG, "contexts: no user u");
+    CASE("a path that is too long");
+    memset(list, 'a', sizeof list - 1);
+    list[sizeof list - 1] = '\0';
+    setenv("KUBECONFIG", list, 1);
+    check_refused(LEASE_BAD_ARGUMENT, "KUBECONFIG is too long");
+    begin();
+    files_end();
+}
+
+TEST(a_list_of_too_many_kubeconfigs) {
+    char list[LEASE_MAX_KUBECONFIGS * 64 + 64] = "";
+    files_begin();
+    begin();
+    files_write("a", "{}");
+    for (int i = 0; i <= LEASE_MAX_KUBECONFIGS; i++) {
+        strcat(list, files_path("a"));
+        strcat(list, ":");
+    }
+    setenv("KUBECONFIG", list, 1);
+    check_refused(LEASE_LIMIT, "LEASE_MAX_KUBECONFIGS");
+    begin();
+    files_end();
+}
+
+TEST(a_kubeconfig_of_many_contexts) {
+    enum { CONTEXTS = 200 };
+    char *text = (char *)calloc(1, LEASE_MAX_KUBECONFIG);
+    char *at = text;
+    files_begin();
+    begin();
+    at += sprintf(at, "{\"current-context\":\"n%d\",\"contexts\":[", CONTEXTS - 1);
+    for (int i = 0; i < CONTEXTS; i++) {
+        at += sprintf(at, "%s{\"name\":\"n%d\",\"context\":{\"cluster\":\"n%d\",\"user\":\"u\"}}",
+                      i == 0 ? "" : ",", i, i);
+    }
+    at += sprintf(at, "],\"clusters\":[");
+    for (int i = 0; i < CONTEXTS; i++) {
+        at += sprintf(at, "%s{\"name\":\"n%d\",\"cluster\":{\"server\":\"https://h%d\"}}",
+                      i == 0 ? "" : ",", i, i);
+    }
+    sprintf(at, "]," ENTRY("users", "user", "u", USER) "}");
+    desc.kubeconfig = files_write("config", text);
+    CHECK_STATUS(load(), LEASE_OK);
+    CHECK_STR(creds.host, "h199");
+    free(text);
+    begin();
     files_end();
 }
 

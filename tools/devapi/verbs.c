@@ -382,7 +382,7 @@ static const char *render(const struct context *context, const devapi_object *ob
     const char *text = devapi_arena_keep(arena, &out);
     *length = out.length;
     if (arena->full || out.length > MAX_OBJECT_BYTES) return NULL;
-    return lease__json_is_valid(text, out.length) ? text : NULL;
+    return lease__json_is_valid(text, out.length, LEASE_MAX_JSON_TOKENS) ? text : NULL;
 }
 
 static bool invalid(const struct context *context, const devapi_object *object) {

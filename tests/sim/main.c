@@ -16,6 +16,7 @@
 #define MAIN_DEFAULT_JOBS 4     /* or as many as there are cores */
 #define MAIN_COVERAGE_RUNS 4000 /* a run set of this size must have seen everything */
 #define MAIN_SOAK_LINE_S 60
+#define MAIN_SOAK_FAILURES 1000 /* more of them say nothing new */
 #define MAIN_MAX_SEEDS 1000    /* in a file of kept ones */
 #define MAIN_MAX_COMMAND 1024
 #define MAIN_ALL_FAULTS ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
@@ -162,7 +163,8 @@ static bool main_parse(int count, char **values, main_options *options) {
     const uint64_t most = UINT64_MAX / 2;
     if (set->runs == 0) set->runs = set->orders.trace ? 1 : endless ? most : MAIN_DEFAULT_RUNS;
     if (set->runs > most) set->runs = most;
-    set->max_failures = options->first_failure ? 1 : options->soak ? UINT64_MAX : SIM_MAX_FAILURES;
+    set->max_failures = options->first_failure ? 1
+                        : options->soak ? MAIN_SOAK_FAILURES : SIM_MAX_FAILURES;
     return true;
 }
 

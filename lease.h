@@ -186,11 +186,11 @@
  *   - Others who do not keep the rules. client-go's own electors do not keep them all: beside one
  *     of those it is our process that is never wrong, not theirs. Two processes with one identity
  *     are noticed and stand aside, but one identity is meant for one process start.
- *   - An administrator. Who writes another holder, empties it, shortens the duration or deletes the
- *     Lease hands it over at once, while the old holder learns of it with its next request. A first
- *     ever contender that finds no Lease creates it and leads, as client-go does; strict_creation
- *     waits a duration instead. A restore of etcd from a backup is all of that together, and takes
- *     resourceVersion, and the fencing token with it, back.
+ *   - An administrator. Who writes another holder, empties it or deletes the Lease hands it over at
+ *     once, while the old holder learns of it with its next request. A first ever contender that
+ *     finds no Lease creates it and leads, as client-go does; strict_creation waits a duration
+ *     instead. A restore of etcd from a backup is all of that together, and takes resourceVersion,
+ *     and the fencing token with it, back.
  *   - A machine whose boot clock stands still while the world goes on (snapshots). It is noticed by
  *     its wall clock, once that is set right.
  *   - Work that goes on after the deadline. A process that is stopped between the question and the
@@ -1161,19 +1161,26 @@ typedef struct lease__wall {
 
 #define LEASE__US_PER_S 1000000
 
-/* gVisor and very old kernels have no CLOCK_BOOTTIME; lease_client_create warns about that. */
+/* gVisor and very old kernels have no CLOCK_BOOTTIME; lease_client_create warns about that. Without
+ * any clock, in a sandbox say, all deadlines have passed. */
 static lease__boot lease__boot_now(void) {
     struct timespec now;
     lease__boot boot;
-    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) clock_gettime(CLOCK_MONOTONIC, &now);
+    boot.ms = INT64_MAX;
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0 && clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
+        return boot;
+    }
     boot.ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     return boot;
 }
 
+/* It decides nothing, so that the beginning of time will do where it cannot be had: seconds of 32
+ * bits end in 2038. */
 static lease__wall lease__wall_now(void) {
     struct timespec now;
     lease__wall wall;
-    clock_gettime(CLOCK_REALTIME, &now);
+    wall.us = 0;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0) return wall;
     wall.us = (int64_t)now.tv_sec * LEASE__US_PER_S + now.tv_nsec / 1000;
     return wall;
 }
@@ -1404,7 +1411,9 @@ static int64_t lease__rules_respect_ms(const lease_core *core) {
                           core->desc.lease_duration_ms);
 }
 
+/* A deadline beyond the last instant that we know would never pass. */
 static bool lease__rules_may_write(const lease_core *core) {
+    if (core->clock_ms > LEASE__CORE_LAST_MS - core->desc.renew_deadline_ms) return false;
     return !core->desc.observe_only && !core->released && !core->seen.coordinated;
 }
 
@@ -1730,7 +1739,7 @@ static void lease__core_hold(lease_core *core, lease_core_output *out, const lea
     const int64_t until = attempt.sent_ms + core->desc.renew_deadline_ms;
     const bool late = attempt.spent || until <= core->clock_ms ||
                       lease__rules_jumped(core, attempt.offset_us);
-    if (core->released || core->releasing) return;
+    if (core->released) return;
     /* What is acknowledged too late begins no term, and no range either. */
     if (!late || core->range.held) lease__core_range_extend(core, record, attempt.sent_ms);
     if (late || until <= core->valid_until_ms) return;
@@ -1753,6 +1762,12 @@ static void lease__core_report_holder(lease_core *core, lease_core_output *out) 
     out->events |= LEASE_CORE_LEADER_CHANGED;
 }
 
+/* What was written to another Lease, of the same name, says nothing about this one. */
+static void lease__core_forget_writes(lease_core *core) {
+    core->own_renew_us = 0;
+    core->attempt_count = 0;
+}
+
 /* Takes over what the server shows; the caller has dealt with what it means. */
 static void lease__core_see(lease_core *core, const lease_record *record, bool ours) {
     const bool same_uid = core->exists && lease__same(core->seen.uid, record->uid);
@@ -1762,6 +1777,7 @@ static void lease__core_see(lease_core *core, const lease_record *record, bool o
     if (!same_uid) {
         core->uid_since_ms = core->clock_ms;
         core->uid_held = false;
+        if (core->desc.strict_creation) lease__core_forget_writes(core);
     }
     if (record->holder_identity[0] != '\0') core->uid_held = core->seen_held = true;
     if (ours) core->own_renew_us = record->renew_time_us;
@@ -1788,12 +1804,13 @@ static void lease__core_see_absence(lease_core *core) {
 
 /* Is this record one that we wrote? Either the last one known to be applied (somebody may have put
  * a label on it, or a late copy of our creation made it anew), or an attempt whose fate was open.
- * What another holder followed is not. */
+ * What another holder followed is not, nor, with strict_creation, a copy of it in a Lease made
+ * anew. */
 static bool lease__core_wrote(const lease_core *core, const lease_record *record) {
     if (!lease__rules_is_own(core, record)) return false;
+    if (core->desc.strict_creation && !lease__same(core->seen.uid, record->uid)) return false;
     if (lease__core_find_attempt(core, record) != NULL) return true;
-    if (core->own_renew_us == 0 || core->own_renew_us != record->renew_time_us) return false;
-    return !core->desc.strict_creation || lease__same(core->seen.uid, record->uid);
+    return core->own_renew_us != 0 && core->own_renew_us == record->renew_time_us;
 }
 
 /* What a read shows when it shows a Lease. */
@@ -1809,7 +1826,8 @@ static void lease__core_observe(lease_core *core, lease_core_output *out,
     if (!wrote && lease__rules_is_duplicate(core, record) && changed) {
         out->events |= LEASE_CORE_DUPLICATE;
     }
-    const bool own_release = core->releasing && record->renew_time_us == core->last_renew_us;
+    /* An admin who clears the holder just then cannot be told apart, and does what was asked. */
+    const bool own_release = core->releasing && record->holder_identity[0] == '\0';
     if (changed && was_ours && !read_back && !own_release) out->events |= LEASE_CORE_FOREIGN_WRITE;
     if (!ours) lease__core_lose(core, out, lease__rules_loss_by(core, record));
     lease__core_see(core, record, ours);
@@ -5676,7 +5694,9 @@ static bool lease__make_alive(lease_client *client) {
     *(uint32_t *)memory = 1;
     client->alive = (const uint32_t *)memory;
 #if defined(MADV_WIPEONFORK)
-    if (madvise(memory, page, MADV_WIPEONFORK) == 0) return true;
+    /* qemu-user says yes to any advice, and does nothing. */
+    const bool honest = madvise(memory, page, -1) != 0;
+    if (honest && madvise(memory, page, MADV_WIPEONFORK) == 0) return true;
 #endif
     client->pid = getpid();
     return true;
@@ -5690,8 +5710,15 @@ static void lease__wake(lease_client *client) {
     errno = code;
 }
 
-static int64_t lease__client_now(const lease_client *client) {
-    return client->hooks.boot_ms(client->hooks.context);
+/* What a hook says beyond the ends of our arithmetic is clamped. */
+static LEASE__INLINE int64_t lease__client_now(const lease_client *client) {
+    const int64_t now_ms = client->hooks.boot_ms(client->hooks.context);
+    return lease__max_i64(0, lease__min_i64(now_ms, LEASE__CORE_LAST_MS));
+}
+
+static int64_t lease__client_wall(const lease_client *client) {
+    const int64_t wall_us = client->hooks.wall_us(client->hooks.context);
+    return lease__max_i64(0, lease__min_i64(wall_us, LEASE__CORE_LAST_WALL_US));
 }
 
 static uint32_t lease__client_random(lease_client *client) {
@@ -5724,6 +5751,7 @@ static void lease__log(lease_client *client, lease_log_level level, const lease 
  * functions that allow it; lease_destroy on another thread waits until the callback is over. */
 static void lease__emit(lease *self, lease_event_kind kind, lease_event *event) {
     lease_client *client = self->client;
+    if (!lease__is_alive(client)) return;
     event->kind = kind;
     event->at_ms = lease__client_now(client);
     event->holder = self->state.holder;
@@ -5904,8 +5932,10 @@ static void lease__tell_events(lease *self, const lease_core_output *out, uint64
 
 /* -- Steps and requests ----------------------------------------------------------------------- */
 
-/* A callback may have destroyed the lease in the very step that asks for a request. */
+/* A callback may have destroyed the lease in the very step that asks for a request, or have forked:
+ * the child then asks for nothing. */
 static bool lease__is_destroyed(lease *self) {
+    if (!lease__is_alive(self->client)) return true;
     lease__lock(self->client);
     const bool destroyed = (self->commands & LEASE__COMMAND_DESTROY) != 0;
     lease__unlock(self->client);
@@ -5967,7 +5997,7 @@ static void lease__step_once(lease *self, lease_core_input *in, const lease_erro
     lease_client *client = self->client;
     const uint64_t token_before = self->core.token;
     in->now_ms = lease__client_now(client);
-    in->wall_us = client->hooks.wall_us(client->hooks.context);
+    in->wall_us = lease__client_wall(client);
     in->random = lease__client_random(client);
     in->hold_requests = client->in_flight != NULL;
     if (in->kind == LEASE_INPUT_READ_DONE || in->kind == LEASE_INPUT_WRITE_DONE) {
@@ -6031,7 +6061,7 @@ static void lease__drive(lease_client *client) {
     lease_error error;
     lease_core_input in;
     lease__boot now;
-    if (self == NULL) return;
+    if (self == NULL || !lease__is_alive(client)) return;
     memset(&in, 0, sizeof in);
     now.ms = lease__client_now(client);
     in.kind = lease__done_kind(kube->action);
@@ -6096,6 +6126,7 @@ static void lease__free(lease *self) {
 /* Unlinks and frees what has been destroyed. */
 static void lease__bury(lease_client *client) {
     lease *dead = NULL;
+    if (!lease__is_alive(client)) return;
     lease__lock(client);
     lease **link = &client->leases;
     while (*link != NULL) {
@@ -6162,7 +6193,7 @@ static void lease__drain_wake(lease_client *client) {
 }
 
 static void lease__take_commands(lease_client *client) {
-    if (!lease__atomic_load(&client->commanded)) return;
+    if (!lease__is_alive(client) || !lease__atomic_load(&client->commanded)) return;
     lease__atomic_store(&client->commanded, false);
     lease__drain_wake(client); /* what comes after this sets the flag again */
     lease__take_incoming(client);
@@ -6204,6 +6235,7 @@ static int32_t lease__wait_ms(const lease_client *client) {
 
 static void lease__check_idle(lease_client *client) {
     lease__link *link = client->kube != NULL ? &client->kube->link : NULL;
+    if (!lease__is_alive(client)) return;
     if (link != NULL && link->connection != NULL) lease__link_idle(link);
 }
 
@@ -6251,7 +6283,7 @@ static void lease__release_on_stop(lease_client *client) {
     lease__take_commands(client);
     int64_t now_ms = lease__client_now(client);
     const int64_t end_ms = now_ms + limit_ms;
-    while (now_ms < end_ms && !lease__all_released(client)) {
+    while (now_ms < end_ms && lease__is_alive(client) && !lease__all_released(client)) {
         lease__turn(client, (int32_t)(end_ms - now_ms));
         now_ms = lease__client_now(client);
     }
@@ -6297,6 +6329,9 @@ static lease_status lease__take_hooks(lease_client *client, const lease_hooks *h
     client->hooks.random = lease__hook_random;
     struct timespec now;
     if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) {
+        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
+            return lease__fail_errno(error, LEASE_SYSTEM, LEASE_STAGE_CONFIG, "clock_gettime", "");
+        }
         lease__log(client, LEASE_LOG_WARN, NULL, "no CLOCK_BOOTTIME: ",
                    "leadership does not see a suspended machine");
     }
@@ -6476,6 +6511,7 @@ LEASE_API lease_status lease_client_poll(lease_client *client, int32_t timeout_m
     if (!lease__is_alive(client)) return LEASE_FORKED;
     if (lease__atomic_load(&client->stopping)) return LEASE_STOPPED;
     lease__turn(client, timeout_ms);
+    if (!lease__is_alive(client)) return LEASE_FORKED; /* a callback forked: this is the child */
     return lease__atomic_load(&client->stopping) ? LEASE_STOPPED : LEASE_OK;
 }
 
@@ -6497,7 +6533,7 @@ LEASE_API lease_status lease_client_run(lease_client *client) {
     while (status == LEASE_OK) status = lease_client_poll(client, -1);
     if (status != LEASE_STOPPED) return status;
     lease__release_on_stop(client);
-    return LEASE_OK;
+    return lease__is_alive(client) ? LEASE_OK : LEASE_FORKED;
 }
 
 #if LEASE__THREADS
@@ -6687,9 +6723,10 @@ LEASE_API lease_status lease_contend(lease *self) {
 
 /* -- The questions ---------------------------------------------------------------------------- */
 
-/* False for NULL, for a child of fork, and once lease_release or lease_destroy has been called. */
+/* False for a child of fork, and once lease_release or lease_destroy has been called. Asked last: a
+ * signal handler that forks may interrupt a question. */
 static bool lease__may_answer(const lease *self) {
-    return self != NULL && lease__is_alive(self->client) && !lease__atomic_load(&self->revoked);
+    return lease__is_alive(self->client) && !lease__atomic_load(&self->revoked);
 }
 
 /* Deadline and token of one moment; zero when they say nothing any more. */
@@ -6699,10 +6736,10 @@ static int64_t lease__ask(const lease *self, uint64_t *token) {
         uint64_t token;
     } term;
     *token = 0;
-    if (!lease__may_answer(self)) return 0;
+    if (self == NULL) return 0;
     lease__latch_read(&self->latch, &term, sizeof term);
     const int64_t left_ms = term.valid_until_ms - lease__client_now(self->client);
-    if (term.valid_until_ms == 0 || left_ms <= 0) return 0;
+    if (term.valid_until_ms == 0 || left_ms <= 0 || !lease__may_answer(self)) return 0;
     *token = term.token;
     return left_ms;
 }
@@ -6729,14 +6766,16 @@ LEASE_API bool lease_range(const lease *self, lease_time_range *range) {
         uint64_t token;
         lease_range_state range;
     } term;
-    if (!lease__may_answer(self)) {
-        memset(range, 0, sizeof *range);
-        return false;
+    if (self != NULL) {
+        lease__latch_read(&self->latch, &term, sizeof term);
+        const int64_t now_ms = lease__client_now(self->client);
+        const int64_t wall_us = lease__client_wall(self->client);
+        if (lease__may_answer(self)) {
+            return lease_core_range(&term.range, now_ms, wall_us, range, NULL);
+        }
     }
-    lease__latch_read(&self->latch, &term, sizeof term);
-    const lease_hooks *hooks = &self->client->hooks;
-    const int64_t now_ms = hooks->boot_ms(hooks->context);
-    return lease_core_range(&term.range, now_ms, hooks->wall_us(hooks->context), range, NULL);
+    memset(range, 0, sizeof *range);
+    return false;
 }
 
 static lease_state lease__view_state(const lease__published *state, const lease_view *view) {
@@ -6769,20 +6808,21 @@ static void lease__view_fill(lease_view *view, const lease__published *state) {
 LEASE_API void lease_view_get(const lease *self, lease_view *view) {
     lease__published state;
     memset(view, 0, sizeof *view);
-    if (self == NULL || !lease__is_alive(self->client)) return;
-    const bool may_answer = lease__may_answer(self);
+    if (self == NULL) return;
     lease__latch_read(&self->latch, &state, sizeof state);
+    const int64_t now_ms = lease__client_now(self->client);
+    const int64_t wall_us = lease__client_wall(self->client);
+    if (!lease__is_alive(self->client)) return;
+    const bool may_answer = lease__may_answer(self);
     lease__view_fill(view, &state);
-    const lease_hooks *hooks = &self->client->hooks;
-    const int64_t now_ms = hooks->boot_ms(hooks->context);
     if (may_answer && now_ms < state.valid_until_ms) {
         view->is_leader = true;
         view->remaining_ms = state.valid_until_ms - now_ms;
         view->token = state.token;
     }
     if (may_answer) {
-        view->has_range = lease_core_range(&state.range, now_ms, hooks->wall_us(hooks->context),
-                                           &view->range, &view->failing_open);
+        view->has_range = lease_core_range(&state.range, now_ms, wall_us, &view->range,
+                                           &view->failing_open);
     }
     view->state = lease__view_state(&state, view);
 }

@@ -50,6 +50,8 @@ UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
 LITMUS := $(call programs,tests/litmus,*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
+WORLD_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/world/*.c) \
+    $(filter-out %/main.c %/server.c %/ca.c,$(wildcard tools/devapi/*.c)))
 SIM_SEEDS := --seeds tests/sim/seeds
 SIM_ARGS ?= --elections 1000000
 TOOLS := $(B)/lease $(B)/devapi $(B)/beat
@@ -72,7 +74,7 @@ demo: ## the main job: three candidates on a TLS API server, one killed, one fro
 test: ## everything that runs without a cluster, in a few minutes
 	@tools/setup
 	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) litmus' '$(MAKE) io' \
-	    '$(MAKE) e2e'
+	    '$(MAKE) world' '$(MAKE) e2e'
 test-cluster: $(TOOLS) ## against a real kube-apiserver and etcd (needs Go, builds them once)
 	@tests/cluster/run
 
@@ -89,6 +91,15 @@ else
 endif
 soak: $(B)/test_sim ## the same on fresh seeds until it is stopped; what fails goes to build/soak
 	@$(B)/test_sim $(SIM_SEEDS) --soak --seed "$$(date +%s)000000" --save $(B)/soak
+world: $(B)/test_world ## whole clients against devapi's handler, over a simulated network; SEED=n
+ifdef SEED
+	@$(B)/test_world --trace --seed $(SEED)
+else
+	@tools/suite '$(WRAP) $(B)/test_world $(WORLD_ARGS)'
+endif
+world-mutants: $(B)/test_world ## mistakes in the client, which the world has to find
+	@CC='$(CC)' WORLD_O='$(WORLD_O)' INCLUDES='$(INCLUDES)' LIBS='$(LLHTTP_O) $(LIBS)' \
+	    tools/suite tests/world/mutants
 litmus: $(LITMUS) ## many threads ask while leadership changes; the fences under every order
 	@tools/suite $(call wrapped,$(LITMUS))
 e2e: $(TOOLS) $(SERVERLESS) ## the tool against the development API server over TLS
@@ -106,13 +117,14 @@ check: ## style and layering, as far as a machine can tell
 	@tools/check
 
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
-asan: ## unit, litmus, io and e2e with the address and undefined behaviour sanitizers
+asan: ## unit, litmus, io, world and e2e with the address and undefined behaviour sanitizers
 	@+$(MAKE) sanitized BUILD=build/asan \
 	    CFLAGS='$(SANITIZED) -fsanitize=address,undefined'
 tsan: ## the same with the thread sanitizer
 	@+$(MAKE) sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -Wno-tsan -fsanitize=thread'
 sanitized:
-	@+tools/suite '$(MAKE) unit' '$(MAKE) litmus' '$(MAKE) io' '$(MAKE) e2e'
+	@+tools/suite '$(MAKE) unit' '$(MAKE) litmus' '$(MAKE) io' \
+	    '$(MAKE) world WORLD_ARGS="--runs 200"' '$(MAKE) e2e'
 valgrind: all ## the same under valgrind
 	@+WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(MAKE) sanitized
 
@@ -145,6 +157,8 @@ $(B)/%: $(B)/tests/%.o $(LLHTTP_O)
 	$(link)
 $(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)
+$(B)/test_world: $(WORLD_O) $(LLHTTP_O)
+	$(link)
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D) && echo '  cc   $<'
 	$(Q)$(CC) $(C11) -c -o $@ $<
@@ -158,5 +172,5 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help demo test test-cluster examples unit io sim soak litmus e2e compile static bench \
-    check coverage asan tsan sanitized valgrind install dist clean
+.PHONY: all help demo test test-cluster examples unit io sim soak world world-mutants litmus e2e \
+    compile static bench check coverage asan tsan sanitized valgrind install dist clean

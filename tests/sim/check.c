@@ -86,6 +86,7 @@ static void check_learn(sim_world *world, sim_node *node, const lease_record *re
     sim_shadow *shadow = &node->shadow;
     bool same_uid = shadow->exists && strcmp(shadow->seen.uid, record->uid) == 0;
     shadow->was_own = shadow->own || (shadow->told && !shadow->exists);
+    shadow->same_uid = same_uid;
     shadow->changed = !same_uid ||
                       strcmp(shadow->seen.resource_version, record->resource_version) != 0;
     if (shadow->changed) shadow->seen_ms = shadow->now_ms;
@@ -115,6 +116,7 @@ static void check_learn_absence(sim_node *node) {
     shadow->exists = false;
     shadow->uid_held = false;
     shadow->own = false;
+    shadow->settled_gone = true;
 }
 
 /* Refusals that time alone does not mend, in a row. A leader asks on at its pace. */
@@ -156,10 +158,20 @@ static void check_answer(sim_world *world, sim_node *node, const lease_core_inpu
     bool open = input->maybe_applied || input->status == LEASE_CONFLICT ||
                 input->status == LEASE_ALREADY_EXISTS;
     if (!open) shadow->unknown = false;
-    if (input->status == LEASE_OK) shadow->settled_id = input->request_id;
+    if (input->status == LEASE_OK) {
+        shadow->settled_id = input->request_id;
+        shadow->settled_gone = false;
+    }
     shadow->write_status = input->status;
     shadow->writes[(shadow->write_count - 1) % SIM_MAX_WRITES].refused =
         input->status != LEASE_OK && !open;
+}
+
+/* Whoever asks for a release, or for an election, does not wait for what was to be waited for. */
+static void check_command(sim_shadow *shadow) {
+    shadow->not_before_ms = 0;
+    shadow->denials = 0;
+    shadow->sent_count = 0;
 }
 
 void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *input) {
@@ -176,8 +188,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
         }
         break;
     case LEASE_INPUT_RELEASE:
-        shadow->not_before_ms = 0;
-        shadow->denials = 0;
+        check_command(shadow);
         if (!shadow->released) {
             shadow->release_told = false;
             shadow->giving = true;
@@ -188,11 +199,17 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
         if (shadow->work_until_ms > shadow->now_ms) shadow->work_until_ms = shadow->now_ms;
         break;
     case LEASE_INPUT_CONTEND:
-        shadow->not_before_ms = 0;
-        shadow->denials = 0;
+        check_command(shadow);
         shadow->released = false;
         break;
     }
+}
+
+/* One that was refused, that a later one has overtaken, or whose Lease was seen to be gone may be
+ * forgotten, and be applied all the same, by a late copy. */
+static bool check_is_remembered(const sim_shadow *shadow, const sim_write *write) {
+    if (write->refused || write->id < shadow->settled_id) return false;
+    return write->id > shadow->settled_id || !shadow->settled_gone;
 }
 
 /* Does it see a write of its own, which it was not told to be refused, and which cannot have been
@@ -200,7 +217,7 @@ void sim_check_input(sim_world *world, sim_node *node, const lease_core_input *i
  * somebody has copied into another Lease is no write of its own. */
 static bool check_is_known_own(const sim_node *node) {
     const sim_write *own = sim_check_own_write(node, &node->shadow.seen);
-    if (!own || own->refused || own->id < node->shadow.settled_id) return false;
+    if (!own || !check_is_remembered(&node->shadow, own)) return false;
     return own->uid == sim_digits(node->shadow.seen.uid);
 }
 
@@ -213,16 +230,16 @@ static bool check_is_still_own(const sim_node *node) {
 }
 
 /* Is the version that it sees what a write of its own has made, by the server's word, and a webhook
- * has left? One that was refused, or overtaken, may be forgotten, and be applied all the same. */
+ * has left? */
 static bool check_is_revision_own(const sim_node *node) {
     const sim_shadow *shadow = &node->shadow;
     const char *holder = shadow->seen.holder_identity;
-    if (strcmp(holder, node->identity) != 0) return false;
+    if (holder[0] != 0 && strcmp(holder, node->identity) != 0) return false;
     uint32_t kept = shadow->write_count < SIM_MAX_WRITES ? shadow->write_count : SIM_MAX_WRITES;
     for (uint32_t i = 1; i <= kept; i++) {
         const sim_write *write = &shadow->writes[(shadow->write_count - i) % SIM_MAX_WRITES];
         if (write->applied && write->revision == sim_digits(shadow->seen.resource_version)) {
-            return !write->refused && write->id >= shadow->settled_id;
+            return check_is_remembered(shadow, write);
         }
     }
     return false;
@@ -375,7 +392,8 @@ static void check_foreign(sim_world *world, const sim_node *node, bool led) {
     bool altered = (node->out.events & LEASE_CORE_ALTERED) != 0;
     if (told) sim_hit(world, SIM_FOREIGN_WRITE);
     if (node->fooled) return;
-    if (told && (!shown || !shadow->was_own || check_is_revision_own(node))) {
+    bool mistaken = shadow->same_uid && check_is_revision_own(node);
+    if (told && (!shown || !shadow->was_own || mistaken)) {
         sim_fail(world, node, "FOREIGN_WRITE for version %s", shadow->seen.resource_version);
     }
     if (!told && led && shown && shadow->was_own && gone && !altered) {
@@ -670,6 +688,7 @@ static void check_range(sim_world *world, sim_node *node, const lease_core_input
     bool held = lease_core_range(state, shadow->now_ms, input->wall_us, &range, &open);
     if (held && !shadow->range_held) sim_fail(world, node, "a range that is not its own");
     if (!held && shadow->leading && node->clock.wall_frozen_us == 0 && shadow->own &&
+        !node->fooled &&
         shadow->seen.renew_time_us + node->desc.lease_duration_ms * INT64_C(1000) >
             input->wall_us) {
         sim_fail(world, node, "no range within a term");

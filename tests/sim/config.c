@@ -185,7 +185,6 @@ void sim_configure(sim_world *world) {
         config->faults &= ~config_bit(SIM_FAULT_FROZEN);
     }
     if ((config->faults & config_bit(SIM_FAULT_FROZEN)) != 0) config->same_identity = false;
-    if (config->strict_creation) config->faults &= ~config_bit(SIM_FAULT_REPLACE);
     config_nodes(world);
     config_skew(world);
     int64_t duration_us = config->duration_ms * 1000;

@@ -75,10 +75,10 @@ static bool judge_was_shortened(const sim_world *world, int32_t author, uint64_t
     return judge_last_applied(&world->nodes[author]) < shortened;
 }
 
-/* A peer that empties or takes what is not its own (client-go: release reads afresh and checks only
- * what it remembers, and so does a renewal after a release that failed), or that believes a duration
- * shortened by hand, breaks others, and so does what it leaves for the next one to take; that is its
- * fault, and counted. */
+/* A peer breaks others when it empties or takes what is not its own (client-go: release reads afresh
+ * and checks only what it remembers; a renewal after a release that failed does not even read), and
+ * when it believes a duration shortened by hand; so does what it leaves for the next one to take.
+ * That is its fault, and counted. */
 static void judge_peer_write(sim_world *world, const sim_message *message,
                              const sim_server *before) {
     if (before->author == message->node) return;

@@ -377,6 +377,7 @@ typedef struct sim_shadow {
     lease_status write_status; /* of the last write */
     uint32_t arrived_id;   /* the write that reached the server last */
     uint32_t settled_id;   /* the last acknowledged write: older ones may be forgotten */
+    bool settled_gone;     /* ... and so may it be: its Lease was seen to be gone */
     int64_t not_before_ms; /* the server asked for a pause until then */
     bool unknown;          /* a write is under way, or ended without telling its fate */
     int32_t failures;      /* in a row */
@@ -384,6 +385,7 @@ typedef struct sim_shadow {
     int64_t denied_ms;     /* the last one */
     bool giving;           /* between a release that was asked for and RELEASED */
     bool was_own;          /* before the answer of this step: own, or gone */
+    bool same_uid;         /* the answer of this step showed the uid that was known */
     bool changed;          /* the answer of this step showed another version */
     int32_t at_once;       /* requests in a row that followed an answer without a pause */
     int32_t same_waits;    /* a follower's waits in a row that were as long as the one before */

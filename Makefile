@@ -50,6 +50,7 @@ UNIT := $(call programs,tests/unit,test_*.c)
 IO := $(call programs,tests/io,test_*.c)
 LITMUS := $(call programs,tests/litmus,*.c)
 SIM_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
+EXHAUSTIVE_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/exhaustive/*.c) tests/sim/core.c)
 WORLD_O := $(patsubst %.c,$(B)/%.o,$(wildcard tests/world/*.c) \
     $(filter-out %/main.c %/server.c %/ca.c,$(wildcard tools/devapi/*.c)))
 SIM_SEEDS := --seeds tests/sim/seeds
@@ -73,8 +74,8 @@ demo: ## the main job: three candidates on a TLS API server, one killed, one fro
 	@$(B)/demo_tool
 test: ## everything that runs without a cluster, in a few minutes
 	@tools/setup
-	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) litmus' '$(MAKE) io' \
-	    '$(MAKE) world' '$(MAKE) e2e'
+	@+tools/suite '$(MAKE) unit' '$(MAKE) compile' '$(MAKE) sim' '$(MAKE) exhaustive' \
+	    '$(MAKE) litmus' '$(MAKE) io' '$(MAKE) world' '$(MAKE) e2e'
 test-cluster: $(TOOLS) ## against a real kube-apiserver and etcd (needs Go, builds them once)
 	@tests/cluster/run
 
@@ -89,6 +90,8 @@ ifdef SEED
 else
 	@CC='$(CC)' tools/suite '$(B)/test_sim $(SIM_SEEDS) $(SIM_ARGS)' tests/sim/mutants
 endif
+exhaustive: $(B)/test_exhaustive ## all that two electors and one Lease can get into, to some depth
+	@$(B)/test_exhaustive $(EXHAUSTIVE_ARGS)
 soak: $(B)/test_sim ## the same on fresh seeds until it is stopped; what fails goes to build/soak
 	@$(B)/test_sim $(SIM_SEEDS) --soak --seed "$$(date +%s)000000" --save $(B)/soak
 world: $(B)/test_world ## whole clients against devapi's handler, over a simulated network; SEED=n
@@ -157,6 +160,8 @@ $(B)/%: $(B)/tests/%.o $(LLHTTP_O)
 	$(link)
 $(B)/test_sim: $(SIM_O) $(LLHTTP_O)
 	$(link)
+$(B)/test_exhaustive: $(EXHAUSTIVE_O) $(LLHTTP_O)
+	$(link)
 $(B)/test_world: $(WORLD_O) $(LLHTTP_O)
 	$(link)
 $(B)/%.o: %.c Makefile
@@ -172,5 +177,6 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help demo test test-cluster examples unit io sim soak world world-mutants litmus e2e \
-    compile static bench check coverage asan tsan sanitized valgrind install dist clean
+.PHONY: all help demo test test-cluster examples unit io sim exhaustive soak world \
+    world-mutants litmus e2e compile static bench check coverage asan tsan sanitized valgrind \
+    install dist clean

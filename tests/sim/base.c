@@ -52,6 +52,16 @@ const char *sim_fault_text(sim_fault fault) {
     return texts[fault];
 }
 
+const char *sim_reason_word(lease_reason reason) {
+    static const char *const words[] = {
+        [LEASE_REASON_NONE] = "none", [LEASE_REASON_EXPIRED] = "expired",
+        [LEASE_REASON_TAKEN] = "taken", [LEASE_REASON_CLEARED] = "cleared",
+        [LEASE_REASON_DELETED] = "deleted", [LEASE_REASON_DUPLICATE] = "duplicate",
+        [LEASE_REASON_ALTERED] = "altered", [LEASE_REASON_CLOCK_JUMP] = "clock jump",
+        [LEASE_REASON_COORDINATED] = "coordinated", [LEASE_REASON_RELEASED] = "released"};
+    return reason < sizeof words / sizeof words[0] ? words[reason] : "unknown";
+}
+
 /* Only the first failure of a run counts: what follows may be its consequence. */
 void sim_fail(sim_world *world, const sim_node *node, const char *format, ...) {
     if (world->failed) return;

@@ -295,5 +295,6 @@ void sim_judge_released(sim_world *world, const sim_node *node) {
 /* After the faults have stopped nobody loses but by release. */
 void sim_judge_loss(sim_world *world, const sim_node *node, lease_reason reason) {
     if (world->phase < SIM_PHASE_STABLE || reason == LEASE_REASON_RELEASED) return;
-    sim_fail(world, node, "lost its term for reason %d without any fault", (int)reason);
+    sim_fail(world, node, "lost its term (%s) without any fault",
+             sim_reason_word(reason));
 }

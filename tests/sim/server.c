@@ -250,7 +250,9 @@ void sim_server_mood(sim_world *world) {
     default: if (sim_has(world, SIM_FAULT_REFUSE)) server->mood = SIM_MOOD_DOWN; break;
     }
     server->denial = denials[sim_random_range(random, 0, 3)];
-    sim_trace(world, NULL, "the server's mood is %d", (int)server->mood);
+    static const char *const moods[] = {"well", "throttling", "failing", "denying", "altering",
+                                        "down"};
+    sim_trace(world, NULL, "the server is %s", moods[server->mood]);
 }
 
 void sim_server_heal(sim_world *world) {

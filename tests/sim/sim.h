@@ -224,6 +224,7 @@ typedef enum sim_fault {
 
 const char *sim_fault_word(sim_fault fault);
 const char *sim_fault_text(sim_fault fault);
+const char *sim_reason_word(lease_reason reason);
 
 typedef enum sim_skew {
     SIM_SKEW_NONE,    /* crystals: 200 ppm */

@@ -264,9 +264,12 @@ static void world_begin(sim_world *world, sim_stats *stats, const sim_orders *or
     sim_configure(world);
     world->clean_left = world->config.clean_elections;
     world_enter(world, SIM_PHASE_CHAOS, world->config.chaos_us);
-    sim_trace(world, NULL, "%d nodes, faults %09" PRIx64 ", skew %d of %" PRId64 " ppm%s%s%s%s%s",
-              (int)world->node_count, world->config.faults, (int)world->config.skew,
-              world->config.rho_ppm, world->config.strict_creation ? ", strict creation" : "",
+    static const char *const skews[] = {"good clocks, tolerated are", "clocks within",
+                                        "clocks at the ends of",
+                                        "clocks beyond what is tolerated, at"};
+    sim_trace(world, NULL, "%d nodes, %s +-%" PRId64 " ppm%s%s%s%s%s", (int)world->node_count,
+              skews[world->config.skew], world->config.rho_ppm,
+              world->config.strict_creation ? ", strict creation" : "",
               world->config.twins ? ", twins" : "", world->config.opaque ? ", opaque" : "",
               world->config.mixed ? ", mixed" : "", world->config.peers ? ", peers" : "");
     for (uint32_t fault = 0; fault < SIM_FAULT_COUNT; fault++) {

@@ -127,7 +127,7 @@ tsan: ## the same with the thread sanitizer
 	@+$(MAKE) sanitized BUILD=build/tsan CFLAGS='$(SANITIZED) -Wno-tsan -fsanitize=thread'
 sanitized:
 	@+tools/suite '$(MAKE) unit' '$(MAKE) litmus' '$(MAKE) io' \
-	    '$(MAKE) world WORLD_ARGS="--runs 200"' '$(MAKE) e2e'
+	    '$(MAKE) world WORLD_ARGS="--runs 100"' '$(MAKE) e2e'
 valgrind: all ## the same under valgrind
 	@+WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(MAKE) sanitized
 

@@ -61,7 +61,8 @@ static int64_t config_tolerated_ppm(const world_config *config) {
 static void config_clock(world_world *world, world_host *host, int64_t kind, int64_t rho_ppm) {
     static const int64_t origins_ms[] = {1000, 86400000, 2147483000, 4294967000,
                                          INT64_C(100000000000)};
-    const int64_t wall_us = INT64_C(1790000000000000) + config_range(world, -3000000, 3000000);
+    const int64_t wall_us =
+        1000000 * world->config.wall_s + config_range(world, -3000000, 3000000);
     host->clock.origin_us = origins_ms[config_range(world, 0, 4)] * 1000;
     host->clock.origin_us += config_range(world, 0, 999);
     host->clock.wall_offset_us = wall_us - host->clock.origin_us;
@@ -121,7 +122,11 @@ static void config_times(world_world *world) {
 }
 
 void world_configure(world_world *world) {
+    static const int64_t walls_s[] = {1790000000, 1790000000, 2147483640, 4294967290};
     world_config *config = &world->config;
+    config->labels = config_chance(world, 300);
+    config->wall_s = walls_s[config_range(world, 0, 3)];
+    config->max_fail_open_ms = config_chance(world, 300) ? config_range(world, 1, 5000) : 0;
     config->strict_creation = config_chance(world, 400);
     config->same_identity = config_chance(world, 200);
     config->no_descriptor = config_chance(world, 50);

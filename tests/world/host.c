@@ -126,6 +126,8 @@ void world_lease_create(world_world *world, world_host *host, int32_t slot) {
     desc.stop_budget_ms = timing->stop_ms;
     desc.strict_creation = world->config.strict_creation;
     desc.observe_only = one->observer;
+    desc.max_fail_open_ms = world->config.max_fail_open_ms;
+    desc.labels = world->config.labels ? "app=world,example.com/of=" WORLD_NS : NULL;
     desc.on_event = host_on_event;
     desc.user = one;
     world_trace(world, host, "creates a lease %s as %s%s", desc.name, one->identity,

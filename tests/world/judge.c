@@ -384,6 +384,11 @@ static void judge_view(world_world *world, const world_lease *one) {
     if (has_range && (others || one->asked_release || one->observer)) {
         world_fail(world, one->host, "a range beside \"%s\"", view.holder);
     }
+    const int64_t most_ms = world->config.max_fail_open_ms;
+    const int64_t open_ms = view.last_renewal_ms + one->timing.duration_ms + most_ms;
+    if (view.failing_open && most_ms != 0 && world_boot_ms(world, one->host) >= open_ms) {
+        world_fail(world, one->host, "fails open beyond max_fail_open_ms");
+    }
     /* A step of wall time leaves the range, until the next turn notices it. */
     const bool steps = (world->config.faults >> WORLD_FAULT_WALL & 1u) != 0;
     if (view.is_leader && !has_range && !steps) {

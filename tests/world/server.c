@@ -7,6 +7,7 @@
 
 #include "world.h"
 
+#define SERVER_LABELS "\"labels\":{\"app\":\"world\",\"example.com/of\":\"" WORLD_NS "\"}"
 #define SERVER_ADMIN "the-administrator"
 
 /* -- The token, on disk and at the server ------------------------------------------------------ */
@@ -47,7 +48,7 @@ static void server_write_token(world_world *world) {
 static devapi_now server_now(const world_world *world) {
     devapi_now now;
     now.ms = world->now_us / 1000;
-    now.wall_us = INT64_C(1790000000000000) + world->now_us;
+    now.wall_us = 1000000 * world->config.wall_s + world->now_us;
     return now;
 }
 
@@ -130,7 +131,11 @@ static void server_check_note(world_world *world, const world_host *host, int32_
     char text[16];
     const world_object *object = &world->objects[name];
     const struct stored *stored = devapi_find(world->api, WORLD_NS, world_name(name));
-    if (object->note == 0 || stored == NULL) return;
+    if (stored == NULL) return;
+    if (world->config.labels && strstr(stored->text, SERVER_LABELS) == NULL) {
+        world_fail(world, host, "its write lacks its labels");
+    }
+    if (object->note == 0) return;
     world_json_text(stored->text, "world.example/note", text, sizeof text);
     if (atoi(text) != object->note) world_fail(world, host, "its write has lost an annotation");
     world_hit(world, WORLD_SPLICED);

@@ -197,6 +197,9 @@ typedef struct world_config {
     bool strict_creation;
     bool same_identity; /* a restarted process may keep its identity */
     bool no_descriptor;
+    bool labels;            /* of our own, beside what the administrator writes */
+    int64_t wall_s;         /* Unix time at the start */
+    int64_t max_fail_open_ms;
     size_t token_length;
 } world_config;
 

@@ -189,9 +189,11 @@ TEST(round_trip_over_every_day_of_two_centuries) {
     CHECK_STR(last, "2170-01-01T00:00:00.000000Z");
 }
 
+/* As far as it goes there: seconds of 32 bits end in 2038. */
 TEST(the_calendar_agrees_with_libc) {
+    const int64_t end = sizeof(time_t) > 4 ? INT64_C(4294967296) : INT32_MAX;
     int bad = 0;
-    for (int64_t s = 0; s < INT64_C(4294967296); s += 7654321) {
+    for (int64_t s = 0; s < end; s += 7654321) {
         const time_t seconds = (time_t)s;
         struct tm date;
         char text[64];

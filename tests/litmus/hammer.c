@@ -166,9 +166,9 @@ TEST(a_latch) {
 
 /* The clock stands still until the writer moves it: term n begins EDGE before n * SPAN, its
  * renewals are whole periods later. So each instant names its term, and each write the instant of
- * its own: the version that the store gives it, hence the token, is the clock. The first deadline of
- * a term lies before n * 2^32 and the second behind it: half of one with half of the other would be
- * weeks away. Wall time goes on more slowly, lest it run into the year 10000. */
+ * its own: the version that the store gives it, hence the token, is the clock. The first deadline
+ * of a term lies before n * 2^32 and the second behind it: half of one with half of the other would
+ * be weeks away. Wall time goes on more slowly, lest it run into the year 10000. */
 #define SPAN INT64_C(0x100000000)
 #define EDGE (V + P / 2)
 #define TERMS 200000 /* after so many, a new client: the core's clock ends at 2^50 */

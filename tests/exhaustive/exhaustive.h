@@ -63,7 +63,7 @@
 #include "lease.h"
 
 #define EX_NODES 2
-#define EX_MESSAGES 6 /* under way at once, at most; a scope may say less */
+#define EX_MESSAGES 5 /* under way at once, at most; a scope may say less */
 #define EX_CHOICES 64
 #define EX_PACKED 256 /* bytes of a packed situation, at most */
 #define EX_PATH 1000

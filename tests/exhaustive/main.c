@@ -66,6 +66,7 @@ static void main_print_failure(const main_options *options, const ex_scope *scop
            result->failure, (int)result->path_length, options->program, scope->name);
     ex_print_path(stdout, result->path, result->path_length);
     printf("\n");
+    ex_replay(scope, result->path, result->path_length);
 }
 
 static void main_print(const ex_scope *scope, const ex_result *result, double seconds) {

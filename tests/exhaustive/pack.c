@@ -2,7 +2,7 @@
  * can follow. One walk over the world defines it in both directions: PUT the form, GET a world that
  * has it. What the walk leaves out has no effect on what follows, or is the same in all worlds of
  * the scope; exhaustive.h says why. */
-#include <stdlib.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "exhaustive.h"
@@ -34,6 +34,7 @@ typedef struct pack {
     const uint8_t *from; /* GET */
     uint32_t spread;     /* GET: which of the worlds that have this form */
     int32_t grain_ms;
+    uint64_t inverse;            /* 2^32 / grain_ms, rounded up */
     int64_t second_us[EX_NODES]; /* on each wall clock, the beginning of the present second */
     pack_set versions, uids, times[EX_NODES];
     pack_blank blanks[2 * PACK_NUMBERS];
@@ -95,6 +96,13 @@ static void walk_flags(pack *p, bool *const *flags, size_t count) {
     for (size_t i = 0; i < count; i++) *flags[i] = (bits >> i & 1) != 0;
 }
 
+/* How many units that is; -1 when it is no number of them. By multiplication, for there are many. */
+static int64_t units_of(const pack *p, int64_t ms) {
+    if (ms < 0 || ms > INT32_MAX) return -1;
+    const uint64_t units = (uint64_t)ms * p->inverse >> 32;
+    return (int64_t)units * p->grain_ms == ms ? (int64_t)units : -1;
+}
+
 /* An instant on the clock of node; from lowest_ms downwards it does not matter how long ago. */
 static void walk_ms(pack *p, const ex_node *node, int64_t *ms, int64_t lowest_ms) {
     if (p->mode == GET) {
@@ -103,13 +111,13 @@ static void walk_ms(pack *p, const ex_node *node, int64_t *ms, int64_t lowest_ms
         *ms = node->now_ms + away_ms;
         return;
     }
-    const int64_t exact_ms = *ms - node->now_ms;
-    const int32_t away_ms = (int32_t)(exact_ms < lowest_ms ? lowest_ms : exact_ms);
-    const int32_t units = away_ms / p->grain_ms;
-    if (units * p->grain_ms != away_ms || exact_ms > INT32_MAX || abs(units) > PACK_NOW) {
-        ex_fail(p->world, "an instant %d ms away is not on the grid", (int)away_ms);
+    const int64_t away_ms = *ms - node->now_ms;
+    const int64_t from_ms = (int64_t)PACK_NOW * p->grain_ms;
+    const int64_t code = units_of(p, (away_ms < lowest_ms ? lowest_ms : away_ms) + from_ms);
+    if (code < 0 || code > 2 * PACK_NOW) {
+        ex_fail(p->world, "an instant %" PRId64 " ms away is not on the grid", away_ms);
     }
-    *p->to++ = (uint8_t)(units + PACK_NOW);
+    *p->to++ = (uint8_t)code;
 }
 
 /* The time of a write under the node's name. */
@@ -424,6 +432,7 @@ size_t ex_pack(ex_world *world, uint8_t *bytes) {
     p.versions.count = p.uids.count = p.times[0].count = p.times[1].count = 0;
     p.blank_count = 0;
     p.grain_ms = world->scope->grain_ms;
+    p.inverse = UINT32_MAX / (uint32_t)p.grain_ms + 1;
     for (uint32_t i = 0; i < EX_NODES; i++) find_second(&p, i);
     for (int32_t i = 0; i < world->message_count; i++) {
         p.to = messages[i].bytes;

@@ -192,7 +192,8 @@
  *     instead. A restore of etcd from a backup is all of that together, and takes resourceVersion,
  *     and the fencing token with it, back.
  *   - A machine whose boot clock stands still while the world goes on (snapshots). It is noticed by
- *     its wall clock, once that is set right.
+ *     its wall clock, once that is set right. One that is cloned while it leads is two leaders of
+ *     one name until the next renewal, which only one of them can win.
  *   - Work that goes on after the deadline. A process that is stopped between the question and the
  *     effect acts late: ask lease_remaining_ms just before, and end the work within stop_budget.
  *   - lease_range, when it fails open: it trades gaps for duplicates. Two ranges overlap when only
@@ -1469,6 +1470,12 @@ static int64_t lease__rules_jitter(int64_t span, uint32_t random) {
     return (int64_t)((uint64_t)span * random >> 32);
 }
 
+/* A fraction of a made-up time: others may write under our identity whose random source was cloned
+ * with their machine. */
+static int64_t lease__rules_odd_us(int64_t us, int64_t grain_us, uint32_t random) {
+    return (us + lease__rules_jitter(grain_us, random)) % grain_us;
+}
+
 /* Somebody else was faster: what we know is stale, and that is all. */
 static bool lease__rules_lost_race(lease_status status) {
     return status == LEASE_CONFLICT || status == LEASE_ALREADY_EXISTS || status == LEASE_NOT_FOUND;
@@ -1688,7 +1695,7 @@ static int64_t lease__core_behind(const lease_core *core, int64_t us, int64_t ea
         grain_us + (seconds ? 0 : lease__min_i64(passed_us, LEASE__US_PER_S));
     if (us / grain_us > earlier_us / grain_us) return us;
     if (earlier_us - us > LEASE__CORE_FAR_AHEAD_US) return us;
-    return (earlier_us + step_us) / grain_us * grain_us + lease__rules_jitter(grain_us, random);
+    return (earlier_us + step_us) / grain_us * grain_us + lease__rules_odd_us(us, grain_us, random);
 }
 
 /* The time to write now: behind all that stand, or may stand, under our identity. */
@@ -5124,11 +5131,13 @@ static lease_status lease__kube_repeat(lease__kube *kube, lease_error *error) {
     return status == LEASE_OK ? lease__link_open(&kube->link, error) : status;
 }
 
-/* May the server have applied the write, although this is not its acknowledgement? */
-static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status status) {
+/* May the server have applied the write, although this is not its acknowledgement? The code tells
+ * only when the whole answer was acceptable: a refusal cut short may be that of a second copy. */
+static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status status,
+                                      bool answered) {
     const int32_t code = kube->link.http.code;
     if (kube->action == LEASE_ACTION_READ || status == LEASE_OK) return false;
-    return kube->link.touched && (code < 300 || code >= 500);
+    return kube->link.touched && (!answered || code < 300 || code >= 500);
 }
 
 /* Goes on. True when the exchange has ended: with LEASE_OK and *record, or with *status and
@@ -5136,13 +5145,14 @@ static bool lease__kube_maybe_applied(const lease__kube *kube, lease_status stat
 static bool lease__kube_turn(lease__kube *kube, lease__boot now, lease_status *status,
                              bool *maybe_applied, lease_record *record, lease_error *error) {
     if (!lease__link_turn(&kube->link, status, error)) return false;
-    if (*status == LEASE_OK && lease__kube_has_new_token(kube, now)) {
+    const bool answered = *status == LEASE_OK;
+    if (answered && lease__kube_has_new_token(kube, now)) {
         *status = lease__kube_repeat(kube, error);
         if (*status == LEASE_OK) return false;
-    } else if (*status == LEASE_OK) {
+    } else if (answered) {
         *status = lease__kube_answer(kube, record, error);
     }
-    *maybe_applied = lease__kube_maybe_applied(kube, *status);
+    *maybe_applied = lease__kube_maybe_applied(kube, *status, answered);
     lease__kube_end(kube);
     return true;
 }
@@ -6250,12 +6260,11 @@ static void lease__turn(lease_client *client, int32_t timeout_ms) {
                      lease__atomic_load(&client->commanded);
     const int ready = ask ? poll(fds, (nfds_t)count, wait_ms) : 0;
     if (ready > 0 && fds[0].revents != 0) lease__drain_wake(client);
+    /* Before a command can begin a request on it. */
+    const bool touched = count == 1 || (ready > 0 && fds[1].revents != 0);
+    if (client->in_flight == NULL && touched) lease__check_idle(client);
     lease__take_commands(client);
-    if (client->in_flight != NULL) {
-        lease__drive(client);
-    } else if (count == 1 || (ready > 0 && fds[1].revents != 0)) {
-        lease__check_idle(client);
-    }
+    if (client->in_flight != NULL) lease__drive(client);
     const bool was_free = client->in_flight == NULL;
     lease__run_due(client);
     if (was_free && client->in_flight != NULL) lease__drive(client); /* no need to ask poll first */

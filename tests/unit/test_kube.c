@@ -624,7 +624,7 @@ TEST(successes_of_the_wrong_kind) {
         CHECK_STATUS(answer(rows[i].action, rows[i].code, OBJECT("", SPEC, "")), LEASE_UNEXPECTED);
         if (rows[i].code == 201) CHECK(strstr(error.message, "201") != NULL);
         kube.link.touched = true;
-        CHECK_INT(lease__kube_maybe_applied(&kube, LEASE_UNEXPECTED),
+        CHECK_INT(lease__kube_maybe_applied(&kube, LEASE_UNEXPECTED, true),
                   rows[i].action != LEASE_ACTION_READ);
     }
 }
@@ -697,7 +697,7 @@ TEST(refusals_are_told_apart) {
         if (strstr(refusals[i].body, "says why") != NULL) {
             CHECK(strstr(error.message, "the server says why") != NULL);
         }
-        CHECK_INT(lease__kube_maybe_applied(&kube, refusals[i].want),
+        CHECK_INT(lease__kube_maybe_applied(&kube, refusals[i].want, true),
                   refusals[i].action != LEASE_ACTION_READ && code >= 500);
     }
 }
@@ -743,12 +743,17 @@ TEST(an_untouched_write_was_not_applied) {
     begin();
     kube.action = LEASE_ACTION_UPDATE;
     lease__http_init(&kube.link.http, kube.link.body);
-    CHECK(!lease__kube_maybe_applied(&kube, LEASE_CONNECT));
+    CHECK(!lease__kube_maybe_applied(&kube, LEASE_CONNECT, false));
     kube.link.touched = true;
-    CHECK(lease__kube_maybe_applied(&kube, LEASE_CLOSED));
-    CHECK(!lease__kube_maybe_applied(&kube, LEASE_OK));
+    CHECK(lease__kube_maybe_applied(&kube, LEASE_CLOSED, false));
+    CHECK(!lease__kube_maybe_applied(&kube, LEASE_OK, true));
     kube.action = LEASE_ACTION_READ;
-    CHECK(!lease__kube_maybe_applied(&kube, LEASE_CLOSED));
+    CHECK(!lease__kube_maybe_applied(&kube, LEASE_CLOSED, false));
+    CASE("a refusal that was cut short may be that of a second copy");
+    kube.action = LEASE_ACTION_UPDATE;
+    kube.link.http.code = 409;
+    CHECK(lease__kube_maybe_applied(&kube, LEASE_CLOSED, false));
+    CHECK(!lease__kube_maybe_applied(&kube, LEASE_CONFLICT, true));
 }
 
 /* What we write, we read back as it was. */

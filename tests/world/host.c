@@ -41,7 +41,6 @@ static void host_poke(world_world *world, world_host *host) {
     world_judge_credit(host, 3);
     host->moved = true;
     if (host->turning) return;
-    host->told = true;
     const size_t count = lease_client_fds(host->client, fds, LEASE_MAX_FDS);
     if (count == 0 || poll(fds, 1, 0) != 1 || lease_client_wait_ms(host->client) != 0) {
         world_fail(world, host, "a command does not wake the loop");
@@ -250,8 +249,6 @@ static void host_turn(world_world *world, world_host *host) {
     host->moved = false;
     host->turning = true;
     if (wire != NULL) wire->unread = !wire->busy && wire->in.arrived > 0;
-    if (wire != NULL && wire->unread && host->told) world_wire_drop(wire);
-    host->told = false;
     const lease_status status = lease_client_poll(host->client, 0);
     host->turning = false;
     if (status != LEASE_OK) world_fail(world, host, "lease_client_poll says %d", (int)status);

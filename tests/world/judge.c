@@ -85,8 +85,6 @@ void world_judge_refused(world_world *world, const world_request *request) {
     const world_object *object = &world->objects[request->name];
     const bool create = request->method == WORLD_POST;
     const bool same = !create && request->version == object->replaced;
-    world_lease *one = world_lease_by_serial(world, request->author);
-    if (one != NULL && request->again) one->robbed = true;
     if (request->given_up) world_hit(world, WORLD_LATE_REFUSED);
     if (object->author == request->author) {
         if (request->again && (same || create)) world_hit(world, WORLD_RESENT_APPLIED);
@@ -239,7 +237,7 @@ static void judge_acquired(world_world *world, world_lease *one, const lease_eve
 /* Only who comes back under a name of before, or is shown an answer from before, meets itself. */
 static void judge_duplicate(world_world *world, const world_lease *one) {
     const bool replayed = (world->config.faults >> WORLD_FAULT_REPLAY & 1u) != 0;
-    if (world->config.same_identity || replayed || one->robbed) return;
+    if (world->config.same_identity || replayed) return;
     world_fail(world, one->host, "%s takes its own write for another's", one->identity);
 }
 
@@ -427,7 +425,8 @@ static void judge_wait_ms(world_world *world, const world_host *host, int32_t wa
     const int64_t now_ms = world_boot_ms(world, host);
     const int64_t next_ms = now_ms + wait_ms;
     const bool busy = judge_is_busy(world, host, wait_ms);
-    const bool timed = busy && (wire->busy || !wire->carried);
+    const bool timed =
+        busy && !world->config.no_descriptor && (wire->busy || !wire->carried);
     if (timed && next_ms > world_most(now_ms, wire->attempt_ms + world->config.timeout_ms)) {
         world_fail(world, host, "waits %d ms, and a request's time ends before", (int)wait_ms);
     }

@@ -91,12 +91,6 @@ static void stream_drop(world_stream *stream) {
     stream->count = 0;
 }
 
-/* Forgets bytes that the client has not taken. */
-void world_wire_drop(world_wire *wire) {
-    stream_drop(&wire->in);
-    wire->unread = false;
-}
-
 /* What has not arrived never will. */
 static void stream_lose(world_stream *stream) {
     stream->length = stream->arrived;

@@ -353,7 +353,6 @@ typedef struct world_lease {
     int64_t asked_us;       /* when the last exchange that has ended began */
     int32_t failures;       /* RENEW_FAILED in a row */
     bool altered;           /* the last answer showed another record than was written */
-    bool robbed;            /* the second copy of a write of its was refused */
     int64_t contend_us;     /* it stands again then */
     bool doomed;            /* it is destroyed with its next write under way */
     int64_t doom_us;        /* ... then */
@@ -380,7 +379,6 @@ struct world_host {
     /* the loop */
     bool turning;
     bool moved; /* something has happened in this turn */
-    bool told;  /* commands have been given since the last turn */
     int32_t fruitless; /* turns in a row that did nothing */
     int64_t timer_us, ready_us; /* the loop turns then */
     int64_t resume_us;          /* it is stopped until then; NEVER = it runs */
@@ -476,7 +474,6 @@ void world_wire_act(world_world *world, world_wire *wire);
 bool world_wire_is_ready(const world_world *world, const world_wire *wire, short events);
 void world_wire_send(world_world *world, world_wire *wire, const char *bytes, size_t count);
 void world_wire_end(world_world *world, world_wire *wire, world_segment_kind kind);
-void world_wire_drop(world_wire *wire);
 void world_wires_heal(world_world *world);
 
 /* http.c */

@@ -173,6 +173,10 @@ void sim_configure(sim_world *world) {
     config->opaque = config_chance(world, 60);
     config->mixed = config_chance(world, 150);
     config->peers = config_chance(world, 120) || world->orders.client_go;
+    /* A duration shortened by hand matters to those who differ in it, and to client-go. */
+    if ((config->mixed || config->peers) && config_chance(world, 600)) {
+        config->faults |= config_bit(SIM_FAULT_DURATION) | config_bit(SIM_FAULT_PARTITION);
+    }
     /* Who waits out a uid waits for his own duration: it must be that of all. */
     if (config->mixed) {
         config->faults &= ~(config_bit(SIM_FAULT_DELETE) | config_bit(SIM_FAULT_FINALIZER));
@@ -180,7 +184,8 @@ void sim_configure(sim_world *world) {
     if ((config->faults & config_bit(SIM_FAULT_MACHINE)) != 0) {
         config->faults &= ~(config_bit(SIM_FAULT_WALL) | config_bit(SIM_FAULT_FROZEN));
     }
-    /* Two machines with one name, one memory and one wall time that stands cannot be told apart. */
+    /* Where wall time stands, clones cannot be told apart, nor what the one before wrote under the
+     * same name: an identity is meant for one start of one process. */
     if ((config->faults & config_bit(SIM_FAULT_CLONE)) != 0) {
         config->faults &= ~config_bit(SIM_FAULT_FROZEN);
     }

@@ -75,10 +75,10 @@ static bool judge_was_shortened(const sim_world *world, int32_t author, uint64_t
     return judge_last_applied(&world->nodes[author]) < shortened;
 }
 
-/* A peer breaks others when it empties or takes what is not its own (client-go: release reads afresh
- * and checks only what it remembers; a renewal after a release that failed does not even read), and
- * when it believes a duration shortened by hand; so does what it leaves for the next one to take.
- * That is its fault, and counted. */
+/* A peer breaks others when it empties or takes what is not its own (client-go: release reads anew
+ * and checks only what it remembers; a renewal after a release that failed does not even read), or
+ * believes a duration shortened by hand; so does what it leaves for the next one to take. That is
+ * its fault, and counted. */
 static void judge_peer_write(sim_world *world, const sim_message *message,
                              const sim_server *before) {
     if (before->author == message->node) return;
@@ -88,7 +88,20 @@ static void judge_peer_write(sim_world *world, const sim_message *message,
     }
     if (!message->blind && !judge_was_shortened(world, before->author, before->shortened)) return;
     world->server.emptied = world->server.revision;
-    world->server.emptied_by_delete = false;
+    world->server.emptied_by = SIM_EXCUSED_CLEAR;
+}
+
+/* So does a candidate with a shorter duration of its own, after an admin has shortened the longer one
+ * of another: all replicas should agree on the timing. */
+static void judge_shorter_take(sim_world *world, const sim_message *message,
+                               const sim_server *before) {
+    const sim_node *node = &world->nodes[message->node];
+    if (before->author < 0 || before->author == message->node) return;
+    const sim_node *author = &world->nodes[before->author];
+    if (node->desc.lease_duration_ms >= author->desc.lease_duration_ms) return;
+    if (!judge_was_shortened(world, before->author, before->shortened)) return;
+    world->server.emptied = world->server.revision;
+    world->server.emptied_by = SIM_EXCUSED_SHORTENED;
 }
 
 /* It empties what was its own last write, or was before its machine was cloned. In that case the
@@ -133,6 +146,7 @@ void sim_judge_stored(sim_world *world, const sim_message *message, const sim_se
     if (message->action == LEASE_ACTION_CREATE && message->record.holder_identity[0] == 0) {
         sim_hit(world, SIM_STRICT_CREATE);
     }
+    judge_shorter_take(world, message, before);
     if (message->release) judge_release(world, message, before);
 }
 
@@ -205,7 +219,7 @@ static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
     /* Nothing runs on a machine that stands still; its first step afterwards must notice. */
     if (old->unseen_pause) return SIM_MACHINE_PAUSED;
     if (judge_was_emptied(world, old) || judge_was_emptied(world, fresh)) {
-        return world->server.emptied_by_delete ? SIM_EXCUSED_DELETE : SIM_EXCUSED_CLEAR;
+        return world->server.emptied_by;
     }
     if (sim_judge_are_clones(old, fresh) &&
         (judge_is_inherited(old) || judge_is_inherited(fresh))) {
@@ -218,7 +232,7 @@ static sim_sometimes judge_excuse(const sim_world *world, const sim_node *old,
     bool shorter = fresh->kind == SIM_PEER ||
                    fresh->desc.lease_duration_ms < old->desc.lease_duration_ms;
     if (shorter && judge_last_applied(old) < world->server.shortened) {
-        return SIM_EXCUSED_CLEAR;
+        return SIM_EXCUSED_SHORTENED;
     }
     return SIM_SOMETIMES_COUNT;
 }

@@ -105,7 +105,7 @@ void sim_node_clone(sim_world *world, sim_node *node, sim_node *copy) {
     copy->origin_requests = node->core.requests;
     copy->desc.identity = copy->identity;
     copy->core.desc.identity = copy->core.own_identity;
-    if (sim_random_chance(random, 1000)) copy->random.state = sim_random_next(&world->random_core);
+    if (sim_random_chance(random, 500)) copy->random.state = sim_random_next(&world->random_core);
     int64_t apart_us = sim_random_range(random, 1, 100000);
     copy->clock.wall_offset_us += sim_random_chance(random, 500) ? apart_us : -apart_us;
     node_schedule(world, copy);

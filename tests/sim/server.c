@@ -270,7 +270,7 @@ static void admin_empty(sim_world *world, bool by_delete) {
     /* With strict_creation a deletion is survived; only client-go peers create at once then. */
     if (by_delete && world->config.strict_creation && !world->config.peers) return;
     server->emptied = server->revision;
-    server->emptied_by_delete = by_delete;
+    server->emptied_by = by_delete ? SIM_EXCUSED_DELETE : SIM_EXCUSED_CLEAR;
 }
 
 static void admin_edit_holder(sim_world *world) {
@@ -402,6 +402,7 @@ void sim_admin_act(sim_world *world) {
         SIM_FAULT_REPLACE};
     sim_server *server = &world->server;
     sim_fault what = deeds[sim_random_range(&world->random_server, 0, 8)];
+    if (!sim_has(world, what) && sim_has(world, SIM_FAULT_DURATION)) what = SIM_FAULT_DURATION;
     /* Whoever sets spec.strategy takes it away again, or there is nothing more to see. */
     if (server->exists && server->record.coordinated) what = SIM_FAULT_STRATEGY;
     bool storm = server->storm_until_us > world->now_us;

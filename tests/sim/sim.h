@@ -130,6 +130,7 @@ bool sim_random_chance(sim_random *random, int32_t per_mille);
     X(SKEW_OVERLAP, "clocks beyond the tolerated skew gave two leaders: the referee sees it")      \
     X(EXCUSED_CLEAR, "two leaders after an admin or a peer emptied a held Lease")                  \
     X(EXCUSED_DELETE, "two leaders after a deletion without strict_creation")                      \
+    X(EXCUSED_SHORTENED, "two leaders, one of whom believed a duration shortened by hand")         \
     X(EXCUSED_CLONE, "a leader's machine was cloned, and both lived on what was sent before")      \
     X(ALONE, "a candidate was elected that is alone")                                              \
     X(CROWD, "one of eight candidates was elected")                                                \
@@ -313,8 +314,8 @@ typedef struct sim_server {
     uint32_t author_incarnation;
     uint64_t replaced;     /* the revision which the last write was over */
     bool was_acquiring;    /* ... and it made its sender the holder */
-    uint64_t emptied;      /* revision: a holder was emptied, or deleted, by somebody else */
-    bool emptied_by_delete;
+    uint64_t emptied;      /* revision: somebody else has emptied, deleted or taken what was held */
+    sim_sometimes emptied_by; /* what two leaders after that are counted as */
     uint64_t clone_emptied; /* revision: one of two clones released what both may live on */
     uint64_t shortened;    /* revision: a duration was made shorter by hand */
     sim_mood mood;

@@ -386,19 +386,19 @@ static void check_validity(sim_world *world, sim_node *node) {
 /* Somebody else wrote the Lease while it was held, or not. */
 static void check_foreign(sim_world *world, const sim_node *node, bool led) {
     const sim_shadow *shadow = &node->shadow;
+    const lease_record *seen = &shadow->seen;
     bool told = (node->out.events & LEASE_CORE_FOREIGN_WRITE) != 0;
     bool shown = shadow->answered_now && shadow->status == LEASE_OK && shadow->changed;
-    bool gone = strcmp(shadow->seen.holder_identity, node->identity) != 0;
-    bool altered = (node->out.events & LEASE_CORE_ALTERED) != 0;
     if (told) sim_hit(world, SIM_FOREIGN_WRITE);
     if (node->fooled) return;
-    bool mistaken = shadow->same_uid && check_is_revision_own(node);
-    if (told && (!shown || !shadow->was_own || mistaken)) {
-        sim_fail(world, node, "FOREIGN_WRITE for version %s", shadow->seen.resource_version);
+    if (told && (!shown || !shadow->was_own || (shadow->same_uid && check_is_revision_own(node)))) {
+        sim_fail(world, node, "FOREIGN_WRITE for version %s", seen->resource_version);
     }
-    if (!told && led && shown && shadow->was_own && gone && !altered) {
+    if (told || !led || !shown || !shadow->was_own) return;
+    bool altered = (node->out.events & LEASE_CORE_ALTERED) != 0;
+    if (!altered && strcmp(seen->holder_identity, node->identity) != 0) {
         sim_fail(world, node, "FOREIGN_WRITE is missing for version %s of \"%s\"",
-                 shadow->seen.resource_version, shadow->seen.holder_identity);
+                 seen->resource_version, seen->holder_identity);
     }
 }
 
@@ -464,7 +464,7 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
         sim_fail(world, node, "RENEWED without a term");
     }
     const char *holder = shadow->exists ? shadow->seen.holder_identity : "";
-    bool changed = strcmp(holder, shadow->reported) != 0;
+    bool changed = shadow->answered_now && strcmp(holder, shadow->reported) != 0;
     if (changed != ((events & LEASE_CORE_LEADER_CHANGED) != 0)) {
         sim_fail(world, node, "LEADER_CHANGED %s: \"%s\" after \"%s\"",
                  changed ? "is missing" : "for nothing", holder, shadow->reported);

@@ -34,7 +34,7 @@ int64_t sim_node_wall_us(const sim_world *world, const sim_node *node) {
 static void node_send(sim_world *world, sim_node *node) {
     const lease_core_output *out = &node->out;
     sim_message request;
-    memset(&request, 0, sizeof request);
+    sim_fill(&request, sizeof request, 0);
     request.node = node->index;
     request.incarnation = node->incarnation;
     request.request_id = out->request_id;
@@ -132,7 +132,7 @@ static void node_step(sim_world *world, sim_node *node, lease_core_input *input)
     if (input->hold_requests) sim_hit(world, SIM_HELD_BACK);
 
     sim_check_input(world, node, input);
-    memset(&node->out, world->fill, sizeof node->out);
+    sim_fill(&node->out, sizeof node->out, world->fill);
     lease_core_step(&node->core, input, &node->out);
     node->unseen_pause = false;
     sim_check_output(world, node, input);

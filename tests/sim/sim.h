@@ -534,6 +534,7 @@ void sim_hash(sim_world *world, uint64_t value);
 void sim_hit(sim_world *world, sim_sometimes what);
 bool sim_had(const sim_world *world, sim_fault fault); /* at any time of the run */
 bool sim_has(const sim_world *world, sim_fault fault); /* ... and now */
+void sim_fill(void *bytes, size_t count, unsigned char fill);
 void sim_copy(char *to, size_t capacity, const char *from);
 void sim_decimal(char *to, size_t capacity, const char *prefix, uint64_t value);
 

@@ -69,6 +69,8 @@
  *   C11 or C++17 (as C++, compile the implementation with -std=c++17). mbedTLS 2.28 or 3.x, llhttp
  *   8.1 or later, jsmn 1.1; gcc or clang; glibc or musl. All other files include it without the
  *   macro. Debian 12 has llhttp as C sources in node-llhttp: compile /usr/share/llhttp/ with it.
+ *   A 32-bit glibc needs -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 for large inode numbers and for the
+ *   years behind 2038.
  *
  * MODEL
  *

@@ -279,7 +279,9 @@ static void check_lost(sim_world *world, sim_node *node, const lease_core_input 
     sim_trace(world, node, "LOST (%s), the work ends by %" PRId64 " (now %" PRId64 ")",
               sim_reason_word(reason), node->out.stop_by_ms, shadow->now_ms);
     if (!shadow->leading) sim_fail(world, node, "LOST without a term");
-    if (!check_reason(node, input)) sim_fail(world, node, "LOST for no good reason: %s", sim_reason_word(reason));
+    if (!check_reason(node, input)) {
+        sim_fail(world, node, "LOST for no good reason: %s", sim_reason_word(reason));
+    }
     if (node->out.stop_by_ms > shadow->valid_until_ms + node->desc.stop_budget_ms) {
         sim_fail(world, node, "the work may go on beyond validity and stop budget");
     }

@@ -91,8 +91,8 @@ static void judge_peer_write(sim_world *world, const sim_message *message,
     world->server.emptied_by = SIM_EXCUSED_CLEAR;
 }
 
-/* So does a candidate with a shorter duration of its own, after an admin has shortened the longer one
- * of another: all replicas should agree on the timing. */
+/* So does a candidate with a shorter duration of its own, after an admin has shortened the longer
+ * one of another: all replicas should agree on the timing. */
 static void judge_shorter_take(sim_world *world, const sim_message *message,
                                const sim_server *before) {
     const sim_node *node = &world->nodes[message->node];

@@ -149,6 +149,7 @@ static void check_answer(sim_world *world, sim_node *node, const lease_core_inpu
         if (shadow->leading) sim_hit(world, SIM_RETRY_AFTER);
         int64_t period_ms = node->desc.retry_period_ms;
         int64_t wait_ms = input->retry_after_ms < period_ms ? input->retry_after_ms : period_ms;
+        if (wait_ms > CHECK_SLOWEST_MS) wait_ms = CHECK_SLOWEST_MS;
         shadow->not_before_ms = shadow->now_ms + wait_ms;
     }
     if (input->status == LEASE_OK || (!write && input->status == LEASE_NOT_FOUND)) {
@@ -485,7 +486,10 @@ static void check_events(sim_world *world, sim_node *node, const lease_core_inpu
  * a conflict, a read, a write), and never more than a few without a pause. */
 static void check_rate(sim_world *world, sim_node *node) {
     sim_shadow *shadow = &node->shadow;
-    bool paused = !shadow->answered_now || shadow->status == LEASE_TIMEOUT;
+    /* An answer that takes its time is as good as a pause. */
+    int64_t least_ms = node->desc.retry_period_ms < 1000 ? node->desc.retry_period_ms : 1000;
+    bool paused = !shadow->answered_now || shadow->status == LEASE_TIMEOUT ||
+                  shadow->now_ms >= shadow->pending_sent_ms + least_ms;
     shadow->at_once = paused ? 0 : shadow->at_once + 1;
     if (shadow->at_once > CHECK_IMMEDIATE) {
         sim_fail(world, node, "%d requests in a row without a pause", (int)shadow->at_once + 1);

@@ -100,6 +100,7 @@ void sim_node_clone(sim_world *world, sim_node *node, sim_node *copy) {
     copy->index = index;
     copy->starts = 0;
     copy->inbox_count = 0;
+    copy->clone_at_write = false;
     copy->origin = node->index;
     copy->origin_incarnation = node->incarnation;
     copy->origin_requests = node->core.requests;

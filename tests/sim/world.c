@@ -88,13 +88,16 @@ static void world_heal(sim_world *world) {
 }
 
 /* Must a leader stay the leader without faults? Not with clocks beyond what is tolerated, and not
- * beside a client-go peer that cannot see all renewals of a very near deadline. */
+ * where client-go cannot see all renewals: of a very near deadline, and of a peer of its own kind
+ * whose wall time stands. */
 static bool world_is_steady(const sim_world *world) {
-    bool near = false;
+    bool unseen = false;
     for (int32_t i = 0; i < world->node_count; i++) {
-        if (world->nodes[i].desc.renew_deadline_ms < 2000) near = true;
+        const sim_node *node = &world->nodes[i];
+        bool stands = node->kind == SIM_PEER && node->clock.wall_frozen_us != 0;
+        if (node->desc.renew_deadline_ms < 2000 || stands) unseen = true;
     }
-    return world->config.skew != SIM_SKEW_BEYOND && !(world->config.peers && near);
+    return world->config.skew != SIM_SKEW_BEYOND && !(world->config.peers && unseen);
 }
 
 /* Nobody can reach the server for as long as the timing is said to survive, less what the messages

@@ -96,7 +96,7 @@ static void walk_flags(pack *p, bool *const *flags, size_t count) {
     for (size_t i = 0; i < count; i++) *flags[i] = (bits >> i & 1) != 0;
 }
 
-/* How many units that is; -1 when it is no number of them. By multiplication, for there are many. */
+/* How many units that is; -1 when it is no number of them. It multiplies, for there are many. */
 static int64_t units_of(const pack *p, int64_t ms) {
     if (ms < 0 || ms > INT32_MAX) return -1;
     const uint64_t units = (uint64_t)ms * p->inverse >> 32;

@@ -189,10 +189,11 @@
  *     of those it is our process that is never wrong, not theirs. Two processes with one identity
  *     are noticed and stand aside, but one identity is meant for one process start.
  *   - An administrator. Who writes another holder, empties it or deletes the Lease hands it over at
- *     once, while the old holder learns of it with its next request. A first ever contender that
- *     finds no Lease creates it and leads, as client-go does; strict_creation waits a duration
- *     instead. A restore of etcd from a backup is all of that together, and takes resourceVersion,
- *     and the fencing token with it, back.
+ *     once, while the old holder learns of it with its next request; so does who shortens the
+ *     duration where contenders disagree about it. A first ever contender that finds no Lease
+ *     creates it and leads, as client-go does; strict_creation waits a duration instead. A restore
+ *     of etcd from a backup is all of that together, and takes resourceVersion, and the fencing
+ *     token with it, back.
  *   - A machine whose boot clock stands still while the world goes on (snapshots). It is noticed by
  *     its wall clock, once that is set right. One that is cloned while it leads is two leaders of
  *     one name until the next renewal, which only one of them can win.

@@ -390,7 +390,7 @@ struct world_host {
     bool crashing; /* its connections end without a word */
     int64_t refused_answer_us; /* a 401 was taken then */
     int32_t token_seen;    /* in its last request */
-    int64_t token_sent_us; /* ... which was made then; -1 = some time before */
+    int64_t token_sent_us; /* ... for which it was read then; -1 = some time before */
     int64_t stale_us; /* a kept connection broke then without an answer */
     int64_t stale_attempt_us, stale_attempt_ms; /* ... to a request of that time */
     int32_t opened, closed;

@@ -278,8 +278,9 @@ static void admin_edit_holder(sim_world *world) {
     sim_random *random = &world->random_server;
     const sim_node *node = &world->nodes[sim_random_range(random, 0, world->node_count - 1)];
     bool candidate = node->kind != SIM_PEER && node->alive && sim_random_chance(random, 300);
-    /* With the time of its own last write an edit could not be told from that write. */
+    /* With the time of its own last write, or release, an edit could not be told from that. */
     bool others_time = server->author >= 0 &&
+                       strcmp(world->nodes[server->author].identity, node->identity) != 0 &&
                        strcmp(server->record.holder_identity, node->identity) != 0;
     sim_copy(server->record.holder_identity, sizeof server->record.holder_identity,
              candidate ? node->identity : "kubectl");

@@ -117,7 +117,7 @@ static void http_check_token(world_world *world, world_host *host, const world_w
         world_hit(world, WORLD_TOKEN_REPEATED);
     }
     host->token_seen = number;
-    /* It was read when the attempt began, or behind a refusal; the bytes may have left much later. */
+    /* Read when the attempt began, or behind a refusal; its bytes may have left much later. */
     const int64_t begun_us = wire->request.begun_us;
     const int64_t refused_us = host->refused_answer_us;
     host->token_sent_us = refused_us > begun_us ? refused_us : begun_us;
